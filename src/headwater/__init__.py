@@ -1,0 +1,1 @@
+"""Headwater: the live-update layer for Python applications."""
