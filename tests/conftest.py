@@ -1,0 +1,57 @@
+"""What every test run shares: reproducible property tests, and an order that can be shuffled to prove that none matters."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.support")
+
+# The suite gives the same verdict on the same code, so its random inputs are the same each time; `make fuzz` looks for
+# new ones. No deadline: a busy machine is not a defect.
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+settings.register_profile(
+    "fuzz", max_examples=5000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--shuffle`."""
+    parser.addoption(
+        "--shuffle",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="SEED",
+        help="run the tests in a random order; the seed is printed and repeats the order",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed if the caller did not."""
+    if config.option.shuffle == 0:
+        config.option.shuffle = random.randrange(1, 1_000_000)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Print the seed, so that an order which fails can be had again."""
+    return f"shuffled: --shuffle={seed}" if (seed := config.option.shuffle) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle the files, and the tests within each file: module-scoped fixtures are still made once."""
+    if not (seed := config.option.shuffle):
+        return
+    generator = random.Random(seed)
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    files = list(groups.values())
+    generator.shuffle(files)
+    for group in files:
+        generator.shuffle(group)
+    items[:] = [item for group in files for item in group]
