@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import time
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from functools import wraps
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from headwater.errors import ConfigurationError, HeadwaterError
 
+P = ParamSpec("P")
 T = TypeVar("T")
+R = TypeVar("R", covariant=True)
 
 MAX_KEYS: Final = 1024
 """Results kept at most, where a `ttl` keeps any. The runs need no bound of their own: each has an asker waiting for it,
 and askers are bounded by whoever lets them in."""
+
+_FRAMEWORKS: Final = frozenset({"starlette", "fastapi"})
 
 
 class FlightStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,3 +254,119 @@ def _twin(error: BaseException) -> BaseException:
     if hasattr(error, "__notes__"):
         twin.__notes__ = list(error.__notes__)
     return twin.with_traceback(error.__traceback__)
+
+
+class Shared(Protocol[P, R]):
+    """What `single_flight` makes of an async function: the same function, which also tells its statistics."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Ask for the result of these arguments."""
+
+    def __get__(self, instance: object, owner: type | None = None, /) -> Callable[..., Coroutine[Any, Any, R]]:
+        """Bind as a method, as every function does; the instance is then one of the arguments."""
+
+    def statistics(self) -> FlightStatistics:
+        """A snapshot of the counters."""
+
+
+@overload
+def single_flight(function: Callable[P, Coroutine[Any, Any, R]], /) -> Shared[P, R]: ...
+
+
+@overload
+def single_flight(
+    *, key: Callable[..., Hashable] | None = None, ttl: float = 0.0, max_keys: int = MAX_KEYS
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Shared[P, R]]: ...
+
+
+def single_flight(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    key: Callable[..., Hashable] | None = None,
+    ttl: float = 0.0,
+    max_keys: int = MAX_KEYS,
+) -> Any:
+    """Let simultaneous calls of an async function with equal arguments share one run.
+
+        @app.get("/stats")
+        @single_flight(ttl=1.0)
+        async def stats(project: int, user: User = Depends(current_user)) -> dict[str, int]: ...
+
+    Signature, name and annotations stay, so a decorated function works as a FastAPI route handler and in `Depends`; the
+    decorator goes below the one that registers the route. The rules of `SingleFlight` hold. Share data, not a streaming
+    response: a stream can be read only once.
+
+    Args:
+        function: the function itself, for `@single_flight` without parentheses.
+        key: called with the function's arguments, returns what makes two calls the same. Whoever is asking must be part
+            of it wherever the answer depends on it. Without it every argument is: lists, sets and dicts by content, other
+            objects by their own hash; values of different types differ.
+        ttl: seconds for which a result is kept and answers later calls; 0 shares only what runs.
+        max_keys: results kept at most; the oldest goes first.
+
+    Raises:
+        ConfigurationError: this is no async function, `ttl` or `max_keys` is out of range; or, when called, an argument
+            belongs to one request or cannot be hashed, so a `key` is needed.
+    """
+
+    def decorate(function: Callable[P, Coroutine[Any, Any, T]]) -> Shared[P, T]:
+        if not inspect.iscoroutinefunction(function):
+            raise ConfigurationError(
+                f"single_flight decorates {function!r}", expected="a function written with `async def`, without `yield`"
+            )
+        flights: SingleFlight[T] = SingleFlight(ttl=ttl, max_keys=max_keys)
+        key_of = key or _key_by_arguments(function)
+
+        @wraps(function)
+        async def shared(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await flights.do(key_of(*args, **kwargs), lambda: function(*args, **kwargs))
+
+        shared.__dict__["statistics"] = flights.statistics
+        return cast(Shared[P, T], shared)
+
+    return decorate if function is None else decorate(function)
+
+
+def _key_by_arguments(function: Callable[..., Any]) -> Callable[..., Hashable]:
+    """A key function for which `f(1)`, `f(a=1)` and a default of 1 are the same call."""
+    signature = inspect.signature(function)
+
+    def key(*args: Any, **kwargs: Any) -> Hashable:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return tuple(_frozen(name, value) for name, value in bound.arguments.items())
+
+    return key
+
+
+def _frozen(name: str, value: object) -> Hashable:
+    """The value as part of a key, with its type: 1, 1.0 and True are equal, and seldom the same question."""
+    if isinstance(value, dict):
+        return dict, frozenset((_frozen(name, key), _frozen(name, item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), tuple(_frozen(name, item) for item in value)
+    if isinstance(value, set | frozenset):
+        return type(value), frozenset(_frozen(name, item) for item in value)
+    if _is_of_one_request(value):
+        raise ConfigurationError(
+            f"argument {name!r} is a {type(value).__name__}, which no two requests share",
+            fix="say what makes two calls the same: single_flight(key=lambda request: ...)",
+        )
+    try:
+        hash(value)
+    except TypeError:
+        raise ConfigurationError(
+            f"argument {name!r} is a {type(value).__name__}, which cannot be hashed",
+            fix="say what makes two calls the same with single_flight(key=...)",
+        ) from None
+    return type(value), value
+
+
+def _is_of_one_request(value: object) -> bool:
+    """Whether this is a request, a response, background tasks: equal only to itself, so that nothing would ever be shared
+    and nobody would notice. Told by where its class comes from, since no framework may be imported here."""
+    if type(value).__hash__ is not object.__hash__:
+        return False
+    frameworks = any(kind.__module__.partition(".")[0] in _FRAMEWORKS for kind in type(value).__mro__)
+    return frameworks or isinstance(getattr(value, "scope", None), dict)
