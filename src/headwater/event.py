@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from headwater.channels import check_channel, check_permission
+from headwater.channels import check_channel, check_permissions
 from headwater.errors import InvalidCursor, InvalidEvent, InvalidInput
 
 RESERVED_TYPES = frozenset({"connected", "heartbeat", "reset", "token_expiring", "closing"})
@@ -96,27 +96,15 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
 
     def __post_init__(self) -> None:
-        check_channel(self.channel)
+        check_channel(self.channel, own=True)  # whoever takes drafts from outside refuses `$` there
         _check_type(self.type)
         _check_line("idempotency_key", self.idempotency_key, MAX_KEY_LENGTH)
-        if len(self.permissions) > MAX_PERMISSIONS:
-            raise InvalidEvent(
-                f"{len(self.permissions)} permissions on one event", expected=f"at most {MAX_PERMISSIONS}"
-            )
-        for permission in self.permissions:
-            check_permission(permission)
-        if self.text and "\r" in self.data:
+        msgspec.structs.force_setattr(self, "permissions", _check_permissions(self.permissions))
+        _check_encodable(self.data)
+        if not self.text:
+            _check_json(self.data)
+        elif "\r" in self.data:
             msgspec.structs.force_setattr(self, "data", _LINE_ENDS.sub("\n", self.data))
-        if not self.text and ("\n" in self.data or "\r" in self.data):
-            raise InvalidEvent(
-                "the JSON has line breaks", expected="compact JSON", fix="build the draft with Draft.json"
-            )
-        try:
-            self.data.encode()
-        except UnicodeEncodeError:
-            raise InvalidEvent(
-                "the data has a lone surrogate, which UTF-8 cannot carry", expected="Unicode text"
-            ) from None
 
     @classmethod
     def json(
@@ -138,7 +126,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
             channel=channel,
             type=type,
             data=_compact_json(data),
-            permissions=_permission_set(permissions),
+            permissions=_check_permissions(permissions),
             idempotency_key=idempotency_key,
         )
 
@@ -196,10 +184,37 @@ def _check_line(field: str, value: object, most: int) -> None:
         )
 
 
-def _permission_set(permissions: Iterable[str]) -> frozenset[str]:
-    if isinstance(permissions, str):
-        raise InvalidEvent(f"permissions is the text {permissions[:40]!r}", expected="a list of names")
-    return frozenset(permissions)
+def _check_permissions(permissions: Iterable[str]) -> frozenset[str]:
+    try:
+        names = check_permissions(permissions)
+    except InvalidInput as error:
+        raise InvalidEvent(error.what, expected=error.expected) from None
+    if len(names) > MAX_PERMISSIONS:
+        raise InvalidEvent(f"{len(names)} permissions on one event", expected=f"at most {MAX_PERMISSIONS}")
+    return names
+
+
+def _check_encodable(data: object) -> None:
+    if not isinstance(data, str):
+        raise InvalidEvent(f"data is {type(data).__name__}", expected="text", fix="build the draft with Draft.json")
+    try:
+        data.encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent("the data has a lone surrogate, which UTF-8 cannot carry", expected="Unicode text") from None
+
+
+def _check_json(data: str) -> None:
+    """Refuse what a client could not parse, and white space that would need more than one data line."""
+    if "\n" in data or "\r" in data:
+        raise InvalidEvent("the JSON has line breaks", expected="compact JSON", fix="build the draft with Draft.json")
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidEvent(
+            f"the data is not JSON: {error}",
+            expected="a JSON value, or text=True",
+            fix="build the draft with Draft.json",
+        ) from None
 
 
 def _compact_json(data: Any) -> str:
