@@ -165,6 +165,8 @@ class Decoder:
             self._check_size(len(self._pending), "a line")
         except ProtocolError as fault:
             self._fault = fault
+            self._pending.clear()
+            self._clear_block()
             if not messages:
                 raise
         return messages
