@@ -19,9 +19,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from tests.support.source import ROOT
 from tests.support.waiting import PATIENCE, until
-
-ROOT = Path(__file__).parents[2]
 
 Kind = Literal["headwater", "uvicorn", "hypercorn", "granian"]
 

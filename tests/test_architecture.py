@@ -1,0 +1,225 @@
+"""The shape of the house, checked: which way imports point, how long things are, what may not be there at all.
+
+A rule that needs an exception gets it here, by name and with its reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import rules
+from tests.support.source import (
+    ROOT,
+    cycles,
+    files,
+    files_in,
+    imports_of,
+    is_standard,
+    modules,
+    shown,
+    tree_of,
+)
+
+ROOMS = (
+    *("errors", "channels", "event", "wire", "brokers", "auth", "single_flight", "stream", "hub", "asgi", "server"),
+    *("client", "testing", "", "cli"),
+)
+"""From the ground up: a module imports only from its own room and from those before it. The room without a name is the
+package itself, which holds the public names."""
+
+ONLY = {"client": {"errors", "channels", "event", "wire"}}
+"""Rooms that see less than what lies below them: the client is for other people's processes, which have no hub."""
+
+THIRD_PARTY = {
+    "msgspec": {"*"},
+    "starlette": {"asgi", "server", "testing", "cli"},
+    "uvicorn": {"server", "cli"},
+    "httptools": {"server"},
+    "uvloop": {"server", "cli"},
+    "jwt": {"auth"},
+    "cryptography": {"auth"},
+    "click": {"cli"},
+    "prometheus_client": {"asgi"},
+    "httpx2": {"client"},
+    "redis": {"brokers.redis"},
+    "psycopg": {"brokers.postgres"},
+}
+"""Which rooms (or modules) may import which foreign package."""
+
+UNMIRRORED = {
+    "brokers.base": "protocols and values only; every broker's test runs the contract suite against it",
+}
+"""Modules without a test file of their own, and why."""
+
+MAY_SLEEP = {
+    "tests/support/waiting.py": "the one place that polls",
+}
+
+
+def room_of(module: str) -> str:
+    """The room a module is in."""
+    return module.removeprefix("headwater").lstrip(".").partition(".")[0]
+
+
+def headwater_imports(module: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    known = set(modules())
+    return {name for name in imports_of(tree_of(modules()[module]), known) if name in known}
+
+
+def assert_none(wrong: Iterable[object]) -> None:
+    """Fail with everything that is wrong, one to a line."""
+    if lines := sorted(map(str, wrong)):
+        pytest.fail("\n".join(lines), pytrace=False)
+
+
+def every(rule: Callable[[ast.Module], Iterator[str]], paths: Iterable[Path]) -> list[str]:
+    """All complaints of a rule about Python files, each with its place."""
+    return [f"{shown(path)}:{complaint}" for path in paths for complaint in rule(tree_of(path))]
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_point_one_way(module: str) -> None:
+    """A module imports only from its own room and from the rooms below it."""
+    room = room_of(module)
+    below = ONLY.get(room) or set(ROOMS[: ROOMS.index(room)])
+    wrong = {name for name in headwater_imports(module) if room_of(name) not in below | {room}}
+    assert_none(wrong)
+
+
+def test_modules_do_not_import_in_circles() -> None:
+    """There is an order in which the modules can be read, within each room too."""
+    assert_none(cycles({module: headwater_imports(module) for module in modules()}))
+
+
+def test_brokers_do_not_know_each_other() -> None:
+    """A broker stands on the protocol and on what all of them share."""
+    brokers = {name for name in modules() if name.startswith("headwater.brokers.")}
+    shared = {"headwater.brokers.base", "headwater.brokers.shared"}
+    kind = {name: name.split(".")[2].partition("_")[0] for name in brokers - shared}
+    wrong = {
+        (name, other) for name in kind for other in headwater_imports(name) if kind.get(other, kind[name]) != kind[name]
+    }
+    assert_none(wrong)
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_foreign_packages_stay_in_their_rooms(module: str) -> None:
+    """Each is imported only where it belongs, so that it can be replaced there."""
+    place = module.removeprefix("headwater").lstrip(".")
+    wrong = []
+    for name in imports_of(tree_of(modules()[module])):
+        package = name.partition(".")[0]
+        if package != "headwater" and not is_standard(name):
+            allowed = THIRD_PARTY.get(package, set())
+            if not ({"*", place, room_of(module)} & allowed or any(place.startswith(f"{each}.") for each in allowed)):
+                wrong.append(name)
+    assert_none(wrong)
+
+
+def test_files_are_short() -> None:
+    """No file of code is over 400 lines."""
+    code = files_in("src", "tests", "examples", "bench", "js", suffixes=(".py", ".js", ".mjs", ".ts", ".sql", ".css"))
+    wrong = [f"{shown(path)}:{complaint}" for path in code for complaint in rules.long_file(path.read_text())]
+    assert_none(wrong)
+
+
+def test_functions_are_short() -> None:
+    """No function is over 50 lines."""
+    assert_none(every(rules.long_functions, files_in("src", "tests", "examples", "bench")))
+
+
+def test_modules_and_tests_say_what_they_are() -> None:
+    """Every module and every test function has a docstring."""
+    assert_none(every(rules.undocumented, files_in("src", "tests", "examples", "bench")))
+
+
+def test_tests_neither_skip_nor_sleep() -> None:
+    """A missing service fails the suite, and nothing waits for a fixed time."""
+    paths = [path for path in files_in("tests") if shown(path) not in MAY_SLEEP]
+    assert_none(every(rules.skipping_and_sleeping, paths))
+
+
+def test_modules_keep_no_state() -> None:
+    """State lives in the broker, the hub and the stream, and nowhere at the top of a module."""
+    assert_none(every(rules.module_state, files_in("src")))
+
+
+def test_every_module_has_its_test_file() -> None:
+    """tests/ mirrors src/: `a/b.py` is tested by `a/test_b.py`."""
+    missing = [module for module, path in modules().items() if needs_mirror(module, path) and not mirrors_of(module)]
+    assert_none(missing)
+
+
+def test_exceptions_are_still_needed() -> None:
+    """An exception for something that is gone is gone, too."""
+    assert {f"headwater.{name}" for name in UNMIRRORED} <= set(modules())
+    assert {room for room in ROOMS if room} >= {room_of(module) for module in modules()} - {""}
+
+
+def needs_mirror(module: str, path: Path) -> bool:
+    """Whether a module has behaviour of its own: an `__init__` that only gathers names has none."""
+    behaves = path.name != "__init__.py" or any(isinstance(node, ast.FunctionDef) for node in tree_of(path).body)
+    return behaves and module.removeprefix("headwater.") not in UNMIRRORED
+
+
+def mirrors_of(module: str) -> list[Path]:
+    """The test files of a module: `test_<name>.py`, and `test_<name>_<part>.py` unless that is another's."""
+    path = modules()[module]
+    folder = ROOT / "tests" / path.relative_to(ROOT / "src/headwater").parent
+    stem = path.stem if path.stem != "__init__" else "init"
+    siblings = {other.stem for other in path.parent.glob("*.py")} - {stem}
+    found = [test for test in files_in("tests") if test.parent == folder and test.stem.startswith(f"test_{stem}")]
+    return [test for test in found if owner(test.stem, {stem, *siblings}) == stem]
+
+
+def owner(test: str, stems: set[str]) -> str | None:
+    """The module whose test this is: the longest name that fits."""
+    fitting = [stem for stem in stems if re.fullmatch(rf"test_{re.escape(stem)}(_.+)?", test)]
+    return max(fitting, key=len, default=None)
+
+
+FOREIGN_PLACE = re.compile(
+    r"(?<![\w./~-])/(?:work|root)/\w|https?://[\w.-]*\b(?:pypi|pythonhosted|npmjs|debian|crates|golang)\.(?:org|com|io)\b"
+)
+LOCK_FILES = {"package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "uv.lock", "poetry.lock"}
+
+
+def test_no_file_names_a_place_that_only_one_machine_has() -> None:
+    """No absolute paths of somebody's machine, no addresses of package registries."""
+    found = []
+    for path in files():
+        text = path.read_bytes().decode(errors="replace")
+        found += [f"{shown(path)}: {match[0]}" for match in FOREIGN_PLACE.finditer(text)]
+    assert_none(found)
+
+
+def test_there_are_no_lock_files() -> None:
+    """They record download addresses; constraints.txt pins the versions."""
+    assert_none([shown(path) for path in files() if path.name in LOCK_FILES or path.suffix == ".lock"])
+
+
+def test_every_dependency_is_pinned() -> None:
+    """constraints.txt holds each direct dependency at one version and nothing but versions."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert_none([line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+(; .+)?", line)])
+    pinned = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lines}
+    assert direct_dependencies() - pinned == set()
+
+
+def direct_dependencies() -> set[str]:
+    """The names in pyproject.toml, extras and groups included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lists = [
+        project["project"]["dependencies"],
+        *project["project"].get("optional-dependencies", {}).values(),
+        *project["dependency-groups"].values(),
+    ]
+    names = {re.split(r"[\[<>=!~; ]", each)[0] for group in lists for each in group}
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names} - {"headwater"}
