@@ -126,7 +126,8 @@ class Broker(Protocol):
         than the `upto` most recently given to the feed."""
 
     async def unfollow(self, channels: Collection[str]) -> None:
-        """Remove channels from the feed. Unknown ones are ignored."""
+        """Remove channels from the feed. Unknown ones are ignored. Calls of `follow` and `unfollow` take effect in the order
+        in which they were made."""
 
     async def read(self, channels: Collection[str], after: int, until: int, limit: int = 500) -> Page:
         """The events of `channels` with after < seq <= until, oldest first, at most `limit` of them. If the page is full
@@ -142,6 +143,10 @@ class Broker(Protocol):
 
     async def position_at(self, time: int) -> Position:
         """The latest position all of whose events were accepted before `time` (milliseconds of Unix time)."""
+
+    async def horizon(self, channels: Collection[str]) -> Position:
+        """The earliest position from which `read` of these channels is complete: what "everything you still have" starts
+        at."""
 
     async def head(self) -> Position:
         """The position of the newest event, freshly asked of the store: a round trip, so it proves that the store answers."""

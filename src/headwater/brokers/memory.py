@@ -168,6 +168,10 @@ class MemoryBroker:
         later = next((event for event in self._log.values() if event.time >= time), None)
         return self._position(self._head if later is None else later.position.seq - 1)
 
+    async def horizon(self, channels: Collection[str]) -> Position:
+        self._check_open()
+        return self._position(max((self._mark(name) for name in channels), default=0))
+
     async def head(self) -> Position:
         self._check_open()
         return self._position(self._head)

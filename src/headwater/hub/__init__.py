@@ -1,0 +1,35 @@
+"""The hub: who listens here, fan-out, hand-off, heartbeats, expiry, drain, statistics.
+
+registry    channels, and the views through which streams see them
+ring        encoded frames of the recent past
+fanout      the hot path: received events to live streams
+handoff     streams that are behind are brought forward
+following   which channels this node follows
+start       where a stream begins
+wheel       one timer for everything that is due
+streams     what happens to the streams open here
+frames      the hub's own frames
+poll        the same read, as request and answer
+statistics  what a hub says about itself
+core        Hub, which wires them together
+"""
+
+from headwater.hub.core import Hub, Opening
+from headwater.hub.start import After, Ago, All, Last, Now, Start
+from headwater.hub.statistics import Statistics, StreamInfo
+from headwater.hub.streams import Subscription, Timing
+
+__all__ = [
+    "After",
+    "Ago",
+    "All",
+    "Hub",
+    "Last",
+    "Now",
+    "Opening",
+    "Start",
+    "Statistics",
+    "StreamInfo",
+    "Subscription",
+    "Timing",
+]
