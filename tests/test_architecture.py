@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import rules
+from tests.support.mirror import UNMIRRORED, mirrors_of, needs_mirror
 from tests.support.source import (
     ROOT,
     cycles,
@@ -51,11 +52,6 @@ THIRD_PARTY = {
     "psycopg": {"brokers.postgres"},
 }
 """Which rooms (or modules) may import which foreign package."""
-
-UNMIRRORED = {
-    "brokers.base": "protocols and values only; every broker's test runs the contract suite against it",
-}
-"""Modules without a test file of their own, and why."""
 
 MAY_SLEEP = {
     "tests/support/waiting.py": "the one place that polls",
@@ -153,7 +149,7 @@ def test_modules_keep_no_state() -> None:
 
 def test_every_module_has_its_test_file() -> None:
     """tests/ mirrors src/: `a/b.py` is tested by `a/test_b.py`."""
-    missing = [module for module, path in modules().items() if needs_mirror(module, path) and not mirrors_of(module)]
+    missing = [module for module in modules() if needs_mirror(module) and not mirrors_of(module)]
     assert_none(missing)
 
 
@@ -161,28 +157,6 @@ def test_exceptions_are_still_needed() -> None:
     """An exception for something that is gone is gone, too."""
     assert {f"headwater.{name}" for name in UNMIRRORED} <= set(modules())
     assert {room for room in ROOMS if room} >= {room_of(module) for module in modules()} - {""}
-
-
-def needs_mirror(module: str, path: Path) -> bool:
-    """Whether a module has behaviour of its own: an `__init__` that only gathers names has none."""
-    behaves = path.name != "__init__.py" or any(isinstance(node, ast.FunctionDef) for node in tree_of(path).body)
-    return behaves and module.removeprefix("headwater.") not in UNMIRRORED
-
-
-def mirrors_of(module: str) -> list[Path]:
-    """The test files of a module: `test_<name>.py`, and `test_<name>_<part>.py` unless that is another's."""
-    path = modules()[module]
-    folder = ROOT / "tests" / path.relative_to(ROOT / "src/headwater").parent
-    stem = path.stem if path.stem != "__init__" else "init"
-    siblings = {other.stem for other in path.parent.glob("*.py")} - {stem}
-    found = [test for test in files_in("tests") if test.parent == folder and test.stem.startswith(f"test_{stem}")]
-    return [test for test in found if owner(test.stem, {stem, *siblings}) == stem]
-
-
-def owner(test: str, stems: set[str]) -> str | None:
-    """The module whose test this is: the longest name that fits."""
-    fitting = [stem for stem in stems if re.fullmatch(rf"test_{re.escape(stem)}(_.+)?", test)]
-    return max(fitting, key=len, default=None)
 
 
 FOREIGN_PLACE = re.compile(
