@@ -268,6 +268,11 @@ class Hub(Publishing):
         """The stream's connection is gone, or ends for the reason given."""
         self.streams.lost(stream, reason)
 
+    def end(self, stream: Stream, reason: CloseReason) -> bool:
+        """End a stream for a reason that its writer saw; whether it was open."""
+        retry = int(1000 * random.uniform(0.5, 0.5 + MIN_SPREAD)) if reason is CloseReason.DRAIN else None
+        return self.streams.close(stream, reason, retry=retry)
+
     def _broken(self, stream: Stream, error: Exception) -> None:
         log.warning("writing to stream %d failed: %s", stream.id, error)
         self.streams.broken(stream, error)

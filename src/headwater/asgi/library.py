@@ -1,0 +1,161 @@
+"""The hub as a web application uses it: `Hub("sqlite:///events.db")`, `hub.lifespan`, `hub.stream(request, ...)`.
+
+What `headwater.hub.Hub` does, with a URL in front and responses behind. Knows brokers by URL, Starlette's requests, signals;
+must not know tokens or routes of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from headwater import hub as core
+from headwater.asgi.poll import PollResponse
+from headwater.asgi.request import address_of, query_of, start_of, wants_poll
+from headwater.asgi.stream import StreamResponse
+from headwater.brokers import open_broker
+from headwater.brokers.base import Broker, Retention
+from headwater.channels import ANYONE, Principal, check_channel
+from headwater.errors import InvalidInput
+from headwater.hub import Subscription, Timing
+from headwater.hub.frames import Hello
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Hub(core.Hub):
+    """A hub for your application.
+
+    Args:
+        broker: where the log lives: `memory://`, `sqlite:///events.db`, or a broker of your own.
+        retention: what the log keeps, if `broker` is a URL.
+        heartbeat: seconds between heartbeats.
+        grace: seconds that a shutdown may take.
+        options: see `headwater.hub.Hub`.
+    """
+
+    def __init__(
+        self,
+        broker: str | Broker = "sqlite:///headwater.db",
+        *,
+        retention: Retention = Retention(),  # noqa: B008 (frozen, so safe to share)
+        heartbeat: float = 15.0,
+        grace: float = 10.0,
+        **options: Any,
+    ) -> None:
+        timing = options.pop("timing", Timing())
+        super().__init__(
+            open_broker(broker, retention=retention) if isinstance(broker, str) else broker,
+            timing=msgspec.structs.replace(timing, heartbeat=heartbeat),
+            **options,
+        )
+        self.grace = grace
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Run the hub as long as an application: `FastAPI(lifespan=hub.lifespan)`. To combine it with a lifespan of your own,
+        enter it there: `async with hub.lifespan(app): ...`.
+
+        SIGTERM and SIGINT make the hub drain at once, before the server's own handling of the signal: servers wait for open
+        connections before they let the application clean up, and streams do not end by themselves.
+        """
+        await self.start()
+        try:
+            with self._signals():
+                yield
+        finally:
+            await self.stop()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Chain ourselves before the handlers that the server has installed. Only the main thread may; elsewhere the
+        application calls `drain` itself."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = self.loop
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def handle(number: int, frame: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._drain_soon)
+            previous = before[signal.Signals(number)]
+            if callable(previous):
+                previous(number, frame)
+            elif previous == signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+
+        for number in SIGNALS:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, previous in before.items():
+                if signal.getsignal(number) is handle:
+                    signal.signal(number, previous)
+
+    def _drain_soon(self) -> None:
+        if self._loop is not None and not self.is_draining:
+            self.spawn(self._drain_quietly())
+
+    async def _drain_quietly(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.drain(self.grace)
+
+    def stream(
+        self,
+        request: HTTPConnection,
+        *channels: str,
+        principal: Principal = ANYONE,
+        connected: str = "connected",
+        hello: Hello = None,
+        heartbeat: float | None = None,
+        heartbeat_comment: bool = False,
+        headers: Mapping[str, str] | None = None,
+        release: Any = None,
+    ) -> Response:
+        """The response that streams channels to whoever sent `request`, from where its cursor says. A request with
+        `Accept: application/json` is answered as a poll, with the same cursors (docs/reference/http.md). You have decided
+        already that the caller may read these channels.
+
+        Args:
+            request: Starlette's or FastAPI's.
+            channels: one or several names.
+            principal: whose permissions decide what is visible, and whose `expires_at` ends the stream.
+            connected: event type of the first frame; empty for a plain message.
+            hello: fields to add to the first frame's data, or a function that makes all of it from the default.
+            heartbeat: seconds; 0 for none.
+            heartbeat_comment: a bare comment line instead of an event.
+            headers: further response headers.
+            release: called once when the stream is over.
+
+        Raises:
+            InvalidChannel, InvalidCursor, NotAcceptable: the request or your channels are malformed.
+        """
+        if not channels:
+            raise InvalidInput("no channel is named", expected="one or several channels")
+        scope = request.scope
+        query = query_of(scope)
+        subscription = Subscription(
+            channels=tuple(dict.fromkeys(check_channel(name) for name in channels)),
+            principal=principal,
+            start=start_of(scope, query),
+            address=address_of(scope),
+            connected=connected,
+            hello=hello,
+            heartbeat=heartbeat,
+            comment_heartbeat=heartbeat_comment,
+            release=release,
+        )
+        if wants_poll(scope):
+            return PollResponse(self, subscription, query, headers=headers)
+        return StreamResponse(self, subscription, headers=headers)

@@ -1,0 +1,237 @@
+"""Our server: uvicorn with a protocol that lets go of a connection once its stream has begun.
+
+After the response's head is written, a `StreamProtocol` of a few slots replaces uvicorn's protocol on the transport. The
+request's task ends, its dependencies close, and the fan-out writes to the transport. uvicorn still lists the connection,
+so that its shutdown reaches it. Everything else about HTTP stays uvicorn's.
+
+Knows uvicorn's httptools protocol, including names that are not public: `self_check` looks for each of them when a server
+is made, and without them streams go through ASGI like on any other server. Must not know routes, tokens or events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from headwater import wire
+from headwater.asgi.stream import DETACH
+from headwater.hub import Hub
+from headwater.stream import CloseReason, Stream
+
+log = logging.getLogger("headwater")
+
+PATIENCE: Final = 32
+"""Turns of the loop to wait for the head to come out of the middlewares: one each, five measured with three of Starlette's
+BaseHTTPMiddleware. A middleware that holds it back for longer gets the stream through ASGI."""
+
+_NEEDED: Final = {
+    HttpToolsProtocol: ("on_headers_complete", "connection_lost", "shutdown", "_unset_keepalive_if_required"),
+    RequestResponseCycle: ("run_asgi", "send", "receive"),
+}
+_NEEDED_OF_CYCLE: Final = ("response_started", "response_complete", "chunked_encoding", "disconnected", "more_body")
+
+
+class StreamProtocol(asyncio.Protocol):
+    """All that is left of a connection once its stream has begun; also the stream's writer."""
+
+    __slots__ = ("_connections", "_hub", "_stream", "_transport", "chunked", "write")
+
+    def __init__(self, transport: asyncio.Transport, connections: set[Any], hub: Hub, *, chunked: bool) -> None:
+        self.chunked = chunked
+        self.write = transport.write
+        self._transport = transport
+        self._connections = connections
+        self._hub = hub
+        self._stream: Stream | None = None
+
+    def begin(self, stream: Stream) -> None:
+        """From now on report for this stream."""
+        self._stream = stream
+
+    def finish(self) -> None:
+        """End the body cleanly after everything written; `close` lets the buffer out first."""
+        if self.chunked:
+            self._transport.write(wire.LAST_CHUNK)
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection: `close` would wait for a client that does not read."""
+        self._transport.abort()
+
+    def shutdown(self) -> None:
+        """uvicorn calls this on every connection when it stops."""
+        if self._stream is not None:
+            self._hub.end(self._stream, CloseReason.DRAIN)
+
+    def data_received(self, data: bytes) -> None:
+        """Another request, on a connection whose answer never ends. It could only wait for ever, so the stream ends."""
+        if self._stream is not None:
+            self._hub.end(self._stream, CloseReason.PIPELINED)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is over its high-water mark."""
+        if self._stream is not None:
+            self._hub.full(self._stream)
+
+    def resume_writing(self) -> None:
+        """The buffer has drained."""
+        if self._stream is not None:
+            self._hub.drained(self._stream)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self._connections.discard(self)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._hub.lost(stream)
+
+
+class DetachingProtocol(HttpToolsProtocol):
+    """uvicorn's httptools protocol that offers each request's endpoint to take the connection over.
+
+    Also for use without our command: `uvicorn --http headwater.server:DetachingProtocol app:app`.
+    """
+
+    def on_headers_complete(self) -> None:
+        previous = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not previous:
+            self.scope.setdefault("extensions", {})[DETACH] = _Detach(self, self.cycle)  # type: ignore[typeddict-item]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # uvicorn tells only the newest request of a connection, and keeps the timer of a connection that was reset.
+        self._unset_keepalive_if_required()
+        for cycle, _ in self.pipeline:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.cycle is not None:
+            super().connection_lost(exc)
+        else:
+            self.connections.discard(self)
+
+    def let_go(self, hub: Hub, *, chunked: bool) -> StreamProtocol:
+        """Replace this protocol on its transport, and leave nothing of it behind."""
+        transport = self.transport
+        stream = StreamProtocol(transport, self.connections, hub, chunked=chunked)
+        self.cycle.disconnected = True  # uvicorn then accepts that the application returns without ending the body
+        self.flow.resume_reading()
+        transport.set_protocol(stream)
+        self.connections.discard(self)
+        self.connections.add(stream)
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        self.cycle = self.parser = self.transport = self.flow = self.scope = None  # type: ignore[assignment]
+        _bound_silence(transport, hub.timing.max_lag)
+        return stream
+
+
+class _Detach:
+    """The offer in one request's scope."""
+
+    __slots__ = ("_cycle", "_is_encoded", "_protocol", "_send")
+
+    def __init__(self, protocol: DetachingProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self._is_encoded = False
+        self._send = cycle.send
+        cycle.send = self._observe  # type: ignore[method-assign]
+
+    async def _observe(self, message: Any) -> None:
+        """See the head as it leaves the outermost middleware: a body that one of them encodes must go through it."""
+        if message["type"] == "http.response.start":
+            self._is_encoded = any(name.lower() == b"content-encoding" for name, _ in message.get("headers", ()))
+        await self._send(message)
+
+    def prepare(self) -> None:
+        """HTTP/1.0 knows no chunks: its body ends with the connection."""
+        if self._cycle.scope["http_version"] == "1.0":
+            self._cycle.chunked_encoding = False
+            self._cycle.expected_content_length = 1 << 62
+            self._cycle.keep_alive = False
+
+    async def __call__(self, hub: Hub) -> StreamProtocol | None:
+        """The connection as a writer, once the head is on the wire; None if it cannot be had.
+
+        Not if a middleware holds the head back or encodes the body, not if the request's own body is still coming, not if the
+        connection is already answering something else.
+        """
+        cycle, protocol = self._cycle, self._protocol
+        for _ in range(PATIENCE):
+            if cycle.response_started or cycle.disconnected:
+                break
+            await asyncio.sleep(0)
+        if (
+            not cycle.response_started
+            or cycle.response_complete
+            or cycle.disconnected
+            or cycle.more_body
+            or self._is_encoded
+            or protocol.transport.is_closing()
+        ):
+            return None
+        is_pipelined = bool(protocol.pipeline)
+        writer = protocol.let_go(hub, chunked=cycle.chunked_encoding is True)
+        if is_pipelined:
+            asyncio.get_running_loop().call_soon(writer.data_received, b"")
+        return writer
+
+
+def _bound_silence(transport: asyncio.Transport, seconds: float) -> None:
+    """Have the kernel give up on a peer that has acknowledged nothing for longer than we wait for a slow one. Without this
+    a client whose network is gone is noticed after a quarter of an hour of retransmissions (Linux)."""
+    sock = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if sock is not None and option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, option, int((seconds + 10) * 1000))
+
+
+def self_check() -> list[str]:
+    """Names of uvicorn's that the direct path needs and that are missing in the installed version; none, normally."""
+    missing = [
+        f"{owner.__name__}.{name}" for owner, names in _NEEDED.items() for name in names if not hasattr(owner, name)
+    ]
+    known = RequestResponseCycle.__init__.__code__.co_names
+    return missing + [f"RequestResponseCycle.{name}" for name in _NEEDED_OF_CYCLE if name not in known]
+
+
+def http_protocol(*, direct: bool = True) -> type[asyncio.Protocol] | str:
+    """The value for uvicorn's `http` setting: the detaching protocol, or uvicorn's own choice where that cannot work or is
+    not wanted."""
+    if not direct:
+        return "auto"
+    if missing := self_check():
+        log.warning(
+            "uvicorn %s lacks %s: streams go through ASGI, which costs more", uvicorn.__version__, ", ".join(missing)
+        )
+        return "auto"
+    return DetachingProtocol
+
+
+def config(app: Any, *, direct: bool = True, grace: float = 10.0, **options: Any) -> uvicorn.Config:
+    """A uvicorn configuration for long streams.
+
+    Args:
+        app: an ASGI application, or its import string.
+        direct: let streams take their connections over.
+        grace: seconds that a shutdown may take.
+        options: any other of uvicorn's.
+    """
+    if options.get("limit_concurrency"):
+        log.warning("limit_concurrency counts every open stream: use HEADWATER_MAX_STREAMS to bound streams instead")
+    defaults: dict[str, Any] = {
+        "http": http_protocol(direct=direct),
+        "timeout_graceful_shutdown": max(1, round(grace)),
+        "backlog": 4096,  # a restart brings every client back at once
+        "server_header": False,
+        "log_config": None,
+        "access_log": False,
+    }
+    return uvicorn.Config(app, **{**defaults, **options})
