@@ -37,13 +37,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.shuffle = random.randrange(1, 1_000_000)
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the seed, so that an order which fails can be had again."""
-    return f"shuffled: --shuffle={seed}" if (seed := config.option.shuffle) else None
+    if seed := config.option.shuffle:
+        terminalreporter.write_line(f"The order was shuffled; --shuffle={seed} repeats it.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle the files, and the tests within each file: module-scoped fixtures are still made once."""
+    """Refuse names that differ from run to run, then shuffle if asked to: the files, and the tests within each file, so
+    that module-scoped fixtures are still made once."""
+    if unsteady := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError("a memory address is part of a test's name:\n" + "\n".join(unsteady))
     if not (seed := config.option.shuffle):
         return
     generator = random.Random(seed)

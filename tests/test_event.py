@@ -168,7 +168,6 @@ def endless() -> list[Any]:
         msgspec.Raw(b'"aaaaaaaa\\ud800aaaaaaaa"'),
         msgspec.Raw(b"[" * 100_000 + b"]" * 100_000),
     ],
-    ids=repr,
 )
 def test_what_is_not_json_is_refused(data: Any) -> None:
     """A value that cannot be written as JSON, or bytes that are none, are the publisher's mistake and named so."""
