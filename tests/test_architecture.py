@@ -28,7 +28,7 @@ from tests.support.source import (
 )
 
 ROOMS = (
-    *("errors", "channels", "event", "wire", "brokers", "auth", "single_flight", "stream", "hub", "asgi", "server"),
+    *("errors", "single_flight", "channels", "event", "wire", "brokers", "auth", "stream", "hub", "asgi", "server"),
     *("client", "testing", "", "cli"),
 )
 """From the ground up: a module imports only from its own room and from those before it. The room without a name is the
