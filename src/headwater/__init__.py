@@ -1,1 +1,42 @@
-"""Headwater: the live-update layer for Python applications."""
+"""Headwater: the live-update layer for Python applications.
+
+    from headwater import Hub
+
+    hub = Hub("sqlite:///events.db")
+    app = FastAPI(lifespan=hub.lifespan)
+
+Public names, and nothing else. Clients are in `headwater.client` (extra `client`), test helpers in `headwater.testing`.
+"""
+
+from headwater.asgi.library import Hub
+from headwater.brokers import open_broker
+from headwater.brokers.base import Broker, Retention, Rule
+from headwater.channels import ANYONE, EVERYTHING, Principal
+from headwater.errors import HeadwaterError
+from headwater.event import Draft, Event, Position, ResetReason
+from headwater.hub import Statistics, StreamInfo, Subscription, Timing
+from headwater.single_flight import SingleFlight, single_flight
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ANYONE",
+    "EVERYTHING",
+    "Broker",
+    "Draft",
+    "Event",
+    "HeadwaterError",
+    "Hub",
+    "Position",
+    "Principal",
+    "ResetReason",
+    "Retention",
+    "Rule",
+    "SingleFlight",
+    "Statistics",
+    "StreamInfo",
+    "Subscription",
+    "Timing",
+    "open_broker",
+    "single_flight",
+]
