@@ -15,6 +15,7 @@ story to a client. This module knows no HTTP beyond that number, and nothing els
     │   ├── NotFound                  404
     │   ├── MethodNotAllowed          405
     │   ├── NotAcceptable             406
+    │   ├── RequestTimeout            408
     │   ├── IdempotencyConflict       409
     │   ├── TooLarge                  413
     │   ├── UnsupportedMedia          415
@@ -26,7 +27,8 @@ story to a client. This module knows no HTTP beyond that number, and nothing els
     ├── PositionLost                  the log no longer reaches back to a position; becomes a `reset` event, never a response
     └── ClientError                   raised by the Python client
         ├── ProtocolError             the bytes received are not what a hub sends
-        └── RequestRefused            the hub's own error, as the client received it
+        ├── RequestRefused            the hub's own error, as the client received it
+        └── Unreachable               no answer, as often as the client may try
 """
 
 from __future__ import annotations
@@ -139,6 +141,13 @@ class NotAcceptable(RequestError):
     title = "Not acceptable"
 
 
+class RequestTimeout(RequestError):
+    """The request did not come whole within its time; nothing was changed."""
+
+    status = 408
+    title = "Request timeout"
+
+
 class IdempotencyConflict(RequestError):
     """An idempotency key was used before for a different event; the first one stands and nothing was published."""
 
@@ -231,3 +240,9 @@ class RequestRefused(ClientError):
     def __init__(self, status: int, what: str, *, retry_after: float | None = None) -> None:
         super().__init__(what, retry_after=retry_after)
         self.status = status
+
+
+class Unreachable(ClientError):
+    """The hub did not answer, or its streams kept breaking, as often in a row as the client may try."""
+
+    title = "Unreachable"
