@@ -1,0 +1,185 @@
+"""Retention, in small steps: what to remove, and never much of it at once.
+
+Knows the tables and the rules. It must not know threads or when it is its turn: the writer gives it a connection and
+calls again while there is more to do, so an append never waits for more than one step, however large the log is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from headwater.brokers.base import Retention, Rule
+from headwater.brokers.shared import rule_for
+from headwater.brokers.sqlite.appends import Counts, Log, read_log
+from headwater.brokers.sqlite.sql import SQL
+
+STEP = 500  # rows removed in one transaction: a few milliseconds
+SURVEY = 200  # channels looked at in one step
+SLACK = 100  # events over a channel's count that an append tolerates, so that not every append has to remove one
+SPARED = 5000  # milliseconds: younger events stay, so that a node that was busy for a moment still sees them
+MAX_EMPTY = 10_000  # channels without events whose marks are kept one by one
+
+_oldest = msgspec.json.Decoder(list[tuple[int, int, int]])
+_oldest_of_all = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_survey = msgspec.json.Decoder(list[tuple[int, str, int, int, int | None]])
+
+Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+def trim_after(connection: sqlite3.Connection, log: Log, touched: Sequence[Counts], retention: Retention) -> None:
+    """Make room for what was just appended: remove a little more than came, in the same transaction."""
+    for channel in touched:
+        rule = rule_for(retention, channel.name)
+        slack = 0 if rule.count is None else min(rule.count // 10, SLACK)
+        if _is_over(rule, channel.events - slack, channel.bytes):
+            trim_channel(connection, channel.id, rule, log.time, 2 * SLACK)
+    if retention.total_bytes is not None and log.bytes > retention.total_bytes:
+        trim_log(connection, retention.total_bytes, log.time, 2 * SLACK)
+
+
+def _is_over(rule: Rule, events: int, size: int) -> bool:
+    return (rule.count is not None and events > rule.count) or (rule.bytes is not None and size > rule.bytes)
+
+
+def trim_channel(connection: sqlite3.Connection, channel: int, rule: Rule, now: int, limit: int) -> int:
+    """Remove up to `limit` of a channel's oldest events, as far as its rule says; return how many."""
+    events, size, rows = connection.execute(SQL["oldest_of_channel"], {"channel": channel, "limit": limit}).fetchone()
+    removed = removed_bytes = cut = 0
+    for seq, bytes_, time in _oldest.decode(rows):
+        is_old = rule.age is not None and time < now - rule.age * 1000
+        if time > now - SPARED or not (is_old or _is_over(rule, events - removed, size - removed_bytes)):
+            break
+        removed, removed_bytes, cut = removed + 1, removed_bytes + bytes_, seq
+    if removed:
+        _remove(connection, channel, removed, removed_bytes, cut)
+    return removed
+
+
+def trim_log(connection: sqlite3.Connection, most: int, now: int, limit: int) -> int:
+    """Remove up to `limit` of the log's oldest events while it has more than `most` bytes; return how many."""
+    total = read_log(connection).bytes
+    (rows,) = connection.execute(SQL["oldest_of_all"], {"limit": limit}).fetchone()
+    removed = 0
+    by_channel: dict[int, tuple[int, int, int]] = {}
+    for seq, size, time, channel in _oldest_of_all.decode(rows):
+        if total <= most or time > now - SPARED:
+            break
+        events, size_, _ = by_channel.get(channel, (0, 0, 0))
+        by_channel[channel] = (events + 1, size_ + size, seq)
+        total, removed = total - size, removed + 1
+    for channel, (events, size_, cut) in by_channel.items():
+        _remove(connection, channel, events, size_, cut)
+    return removed
+
+
+def _remove(connection: sqlite3.Connection, channel: int, events: int, size: int, cut: int) -> None:
+    connection.execute(SQL["remove"], {"channel": channel, "cut": cut})
+    connection.execute(SQL["count_out"], {"channel": channel, "events": events, "bytes": size, "cut": cut})
+    connection.execute(SQL["shrink"], {"bytes": size})
+
+
+def is_due(connection: sqlite3.Connection, retention: Retention, swept: int, now: int) -> bool:
+    """Whether a sweep could find anything: an event that the last one, at `swept`, has not seen or has spared, or one that
+    has come of age."""
+    oldest = connection.execute(SQL["oldest_time"]).fetchone()
+    if oldest is None:
+        return False
+    covered = any(rule.pattern == "**" for rule in retention.rules)
+    rules = retention.rules if covered else (*retention.rules, Rule())
+    ages = [rule.age for rule in rules if rule.age is not None]
+    is_old = bool(ages) and oldest[0] < now - min(ages) * 1000
+    return is_old or read_log(connection).time >= swept - SPARED
+
+
+class Sweep:
+    """One walk over the whole log that leaves what retention keeps, in as many steps as it takes.
+
+    Args:
+        retention: what to keep.
+        now: milliseconds of Unix time.
+        transaction: begins a transaction that writes.
+
+    Attributes:
+        removed: events removed so far.
+    """
+
+    def __init__(self, retention: Retention, now: int, transaction: Transaction) -> None:
+        self.removed = 0
+        self._retention = retention
+        self._now = now
+        self._transaction = transaction
+        self._after = 0  # the id of the last channel that is done with
+        self._steps = [self._channels, self._log, self._keys, self._empty]
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Do a little; whether more is left to do."""
+        if self._steps[0](connection):
+            del self._steps[0]
+        return bool(self._steps)
+
+    def _channels(self, connection: sqlite3.Connection) -> bool:
+        """Look at the next channels without a lock, then remove from those that have too much. True after the last."""
+        (rows,) = connection.execute(SQL["survey"], {"after": self._after, "limit": SURVEY}).fetchone()
+        surveyed = _survey.decode(rows)
+        over = [(id_, rule) for id_, rule, is_over in map(self._judge, surveyed) if is_over]
+        if over and not self._trim(over):
+            return False
+        self._after = surveyed[-1][0] if surveyed else self._after
+        return len(surveyed) < SURVEY
+
+    def _judge(self, row: tuple[int, str, int, int, int | None]) -> tuple[int, Rule, bool]:
+        id_, name, events, size, oldest = row
+        rule = rule_for(self._retention, name)
+        is_old = rule.age is not None and oldest is not None and oldest < self._now - rule.age * 1000
+        return id_, rule, is_old or _is_over(rule, events, size)
+
+    def _trim(self, over: Sequence[tuple[int, Rule]]) -> bool:
+        """Remove one step's worth; whether that was all."""
+        left = STEP
+        with self._transaction() as connection:
+            for id_, rule in over:
+                left -= trim_channel(connection, id_, rule, self._now, left)
+                self._after = id_ if left else id_ - 1
+                if not left:
+                    break
+        self.removed += STEP - left
+        return left > 0
+
+    def _log(self, connection: sqlite3.Connection) -> bool:
+        most = self._retention.total_bytes
+        if most is None or read_log(connection).bytes <= most:
+            return True
+        with self._transaction() as connection:
+            removed = trim_log(connection, most, self._now, STEP)
+        self.removed += removed
+        return removed < STEP
+
+    def _keys(self, connection: sqlite3.Connection) -> bool:
+        oldest = self._now - int(self._retention.key_age * 1000)
+        (cut,) = connection.execute(SQL["last_old_key"], {"oldest": oldest, "limit": STEP}).fetchone()
+        if cut is None:
+            return True
+        with self._transaction() as connection:
+            return connection.execute(SQL["remove_keys"], {"cut": cut}).rowcount < STEP
+
+    def _empty(self, connection: sqlite3.Connection) -> bool:
+        """Forget the channels that have been empty longest. Their marks, the lowest, become the floor of all channels
+        without a row: a little too careful for the others, and bounded."""
+        if _count_empty(connection) <= MAX_EMPTY:
+            return True
+        with self._transaction() as connection:
+            bounds = {"limit": max(0, min(_count_empty(connection) - MAX_EMPTY, STEP))}
+            (cut,) = connection.execute(SQL["last_mark_to_fold"], bounds).fetchone()
+            connection.execute(SQL["raise_floor"], {"cut": cut})
+            connection.execute(SQL["fold"], {"cut": cut})
+        return False
+
+
+def _count_empty(connection: sqlite3.Connection) -> int:
+    (empty,) = connection.execute(SQL["count_empty"]).fetchone()
+    assert isinstance(empty, int)
+    return empty
