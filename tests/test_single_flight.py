@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-import inspect
-import traceback
 import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import Depends, FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.requests import Request
 
-from headwater.errors import ConfigurationError, HeadwaterError, NotAuthenticated, PositionLost
-from headwater.single_flight import SingleFlight, single_flight
+from headwater.errors import ConfigurationError, HeadwaterError
+from headwater.single_flight import SingleFlight
+from tests.support.waiting import until
 
 
 class Work:
@@ -57,18 +53,11 @@ class Clock:
         return self.now
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Let everything else run until the condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - a counter has no event to wait for
-            await asyncio.sleep(0)
-
-
 async def asked(flights: SingleFlight[Any], work: Callable[[], Awaitable[Any]], count: int) -> list[asyncio.Task[Any]]:
     """Tasks that have all asked for the same key and now wait."""
     before = flights.statistics().calls
     tasks = [asyncio.create_task(flights.do("key", work)) for _ in range(count)]
-    await until(lambda: flights.statistics().calls == before + count)
+    await until(lambda: flights.statistics().calls == before + count, "all to ask")
     return tasks
 
 
@@ -97,133 +86,11 @@ async def test_different_keys_do_not_meet() -> None:
     flights: SingleFlight[int] = SingleFlight()
     one, two = Work(), Work()
     tasks = [asyncio.create_task(flights.do(key, work)) for key, work in (("one", one), ("two", two))]
-    await until(lambda: flights.statistics().running == 2)
+    await until(lambda: flights.statistics().running == 2, "both to run")
     one.gate.set()
     two.gate.set()
     assert await asyncio.gather(*tasks) == [1, 1]
     assert flights.statistics().shared == 0
-
-
-@pytest.mark.parametrize(
-    "error",
-    [PositionLost("expired", "the log begins later"), NotAuthenticated("no", code="invalid_token"), KeyError("k")],
-)
-async def test_an_error_reaches_every_asker_as_its_own_copy(error: Exception) -> None:
-    """Each of several askers raises an equal exception of the same class that is not the others'."""
-    flights: SingleFlight[int] = SingleFlight()
-    work = Work()
-    error.add_note("seen once")
-    cause = ValueError("why")
-    error.__cause__ = cause
-    work.error = error
-    tasks = await asked(flights, work, 5)
-    work.gate.set()
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert len({id(outcome) for outcome in [error, *outcomes]}) == 6
-    for outcome in outcomes:
-        assert isinstance(outcome, type(error))
-        assert outcome.args == error.args
-        assert {k: v for k, v in vars(outcome).items() if k != "__notes__"} == {
-            k: v for k, v in vars(error).items() if k != "__notes__"
-        }
-        assert outcome.__cause__ is cause
-        assert outcome.__notes__ == ["seen once"]
-        outcome.add_note("mine")
-    assert error.__notes__ == ["seen once"]
-
-
-async def test_tracebacks_of_askers_do_not_grow_with_their_number() -> None:
-    """The fiftieth asker's traceback is as short as the first one's, and shows where the work failed."""
-    flights: SingleFlight[int] = SingleFlight()
-    work = Work()
-    work.error = LookupError("nothing there")
-    tasks = await asked(flights, work, 50)
-    work.gate.set()
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    depths = {
-        len(traceback.extract_tb(outcome.__traceback__)) for outcome in outcomes if isinstance(outcome, LookupError)
-    }
-    assert len(depths) == 1
-    assert all(
-        "__call__" in {frame.name for frame in traceback.extract_tb(outcome.__traceback__)}
-        for outcome in outcomes
-        if isinstance(outcome, LookupError)
-    )
-
-
-async def test_a_lone_asker_gets_the_very_exception() -> None:
-    """Nothing is copied where nothing is shared."""
-    flights: SingleFlight[int] = SingleFlight()
-    error = LookupError("mine")
-
-    async def fail() -> int:
-        raise error
-
-    with pytest.raises(LookupError) as caught:
-        await flights.do("key", fail)
-    assert caught.value is error
-
-
-class Doubles(Exception):
-    """Its args are derived from its argument, and would be derived again by a copy."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"cannot find {name}")
-
-
-class NeedsKeywords(Exception):
-    """Cannot be built from its args at all."""
-
-    def __init__(self, *, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-
-
-class Uncopyable(Exception):
-    """Refuses every way of making another one from its args."""
-
-    def __new__(cls, *args: object, made: bool = False) -> Uncopyable:
-        if not made:
-            raise TypeError("only with made=True")
-        return super().__new__(cls, *args)
-
-    def __init__(self, *args: object, made: bool = False) -> None:
-        super().__init__(*args)
-
-
-class CopiesToSomethingElse(Exception):
-    """Its copy is of another class."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (ValueError, ("other",))
-
-
-@pytest.mark.parametrize("error", [Doubles("x"), NeedsKeywords(detail="d"), OSError(2, "gone", "file")])
-async def test_an_awkward_exception_is_copied_faithfully(error: Exception) -> None:
-    """Whatever its constructor asks for, an asker's copy says what the original says."""
-    outcomes = await failing_together(error)
-    for outcome in outcomes:
-        assert type(outcome) is type(error)
-        assert outcome is not error
-        assert str(outcome) == str(error)
-        assert vars(outcome) == vars(error)
-
-
-@pytest.mark.parametrize("error", [Uncopyable("x", made=True), CopiesToSomethingElse("x")])
-async def test_an_exception_that_cannot_be_copied_is_shared(error: Exception) -> None:
-    """The askers then get the one there is, rather than another error or none."""
-    assert all(outcome is error for outcome in await failing_together(error))
-
-
-async def failing_together(error: Exception) -> list[BaseException]:
-    """What two simultaneous askers catch."""
-    flights: SingleFlight[int] = SingleFlight()
-    work = Work()
-    work.error = error
-    tasks = await asked(flights, work, 2)
-    work.gate.set()
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    return [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
 
 
 async def test_an_error_is_not_kept() -> None:
@@ -262,7 +129,7 @@ async def test_work_without_askers_is_cancelled() -> None:
         task.cancel()
     await asyncio.wait(tasks)
     assert flights.statistics().running == 0
-    await until(lambda: work.cancelled == 1)
+    await until(lambda: work.cancelled == 1, "the work to be cancelled")
 
 
 async def test_work_cancelled_before_it_began_never_runs() -> None:
@@ -305,7 +172,7 @@ async def test_who_asks_while_abandoned_work_cleans_up_starts_anew() -> None:
     await second.started.wait()
     may_end.set()
     joined = asyncio.create_task(flights.do("key", fresh))
-    await until(lambda: flights.statistics().shared == 1)
+    await until(lambda: flights.statistics().shared == 1, "the second to join")
     second.gate.set()
     assert [await next_asker, await joined] == ["fresh", "fresh"]
     assert await flights.do("key", fresh) == "fresh"
@@ -434,7 +301,7 @@ async def test_the_work_runs_in_the_first_askers_context() -> None:
         return await flights.do("key", work), who.get()
 
     tasks = [asyncio.create_task(ask(name)) for name in ("first", "second")]
-    await until(lambda: flights.statistics().calls == 2)
+    await until(lambda: flights.statistics().calls == 2, "both to ask")
     gate.set()
     assert await asyncio.gather(*tasks) == [("first", "first"), ("first", "second")]
 
@@ -494,7 +361,7 @@ def test_every_asker_gets_an_outcome(steps: list[tuple[str, bool]]) -> None:
             return key
 
         tasks = [(key, stays, asyncio.create_task(flights.do(key, partial(work, key)))) for key, stays in steps]
-        await until(lambda: flights.statistics().calls == len(steps))
+        await until(lambda: flights.statistics().calls == len(steps), "all to ask")
         for _, stays, task in tasks:
             if not stays:
                 task.cancel()
@@ -509,190 +376,3 @@ def test_every_asker_gets_an_outcome(steps: list[tuple[str, bool]]) -> None:
         assert flights.statistics().running == 0
 
     asyncio.run(scenario())
-
-
-async def test_the_decorator_shares_equal_arguments() -> None:
-    """Arguments are compared as the function receives them: by position, by name and by default is the same."""
-    gate = asyncio.Event()
-    runs: list[tuple[int, str]] = []
-
-    @single_flight
-    async def report(project: int, kind: str = "short") -> int:
-        runs.append((project, kind))
-        await gate.wait()
-        return project
-
-    calls = [report(1), report(project=1), report(1, "short"), report(1, kind="short"), report(2)]
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    await until(lambda: report.statistics().calls == 5)
-    gate.set()
-    assert await asyncio.gather(*tasks) == [1, 1, 1, 1, 2]
-    assert sorted(runs) == [(1, "short"), (2, "short")]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        (1, True, False),
-        (1, 1.0, False),
-        ([1, 2], [1, 2], True),
-        ([1, 2], (1, 2), False),
-        ([1], [True], False),
-        ({1, 2}, {2, 1}, True),
-        ({"a": [1], "b": 2}, {"b": 2, "a": [1]}, True),
-        ({"a": 1}, {"a": 2}, False),
-        (None, "None", False),
-    ],
-)
-async def test_containers_count_by_content_and_types_differ(one: object, other: object, same: bool) -> None:
-    """Lists, sets and dicts share by what they hold; equal values of different types are different questions."""
-
-    @single_flight(ttl=60)
-    async def echo(value: object) -> object:
-        return value
-
-    await echo(one)
-    await echo(other)
-    assert echo.statistics().kept == int(same)
-
-
-async def test_variable_arguments_are_part_of_the_key() -> None:
-    """Extra positional and keyword arguments count, whatever order the keywords come in."""
-
-    @single_flight(ttl=60)
-    async def gather(*names: str, **options: int) -> int:
-        return len(names)
-
-    assert await gather("a", "b", x=1, y=2) == 2
-    assert await gather("a", "b", y=2, x=1) == 2
-    assert await gather("a", y=2, x=1) == 1
-    assert gather.statistics().kept == 1
-
-
-async def test_a_key_function_decides() -> None:
-    """With a key function only what it returns counts."""
-
-    @single_flight(key=lambda request, page: page, ttl=60)
-    async def listing(request: Request, page: int) -> int:
-        return page
-
-    requests = [Request({"type": "http"}) for _ in range(2)]
-    assert await listing(requests[0], 7) == await listing(requests[1], page=7) == 7
-    assert listing.statistics().kept == 1
-
-
-class ForeignRequest:
-    """A request of a framework that is unknown here, told by its ASGI scope."""
-
-    scope: dict[str, object] = {}
-
-
-@pytest.mark.parametrize("request_like", [Request({"type": "http"}), ForeignRequest()])
-async def test_a_request_as_argument_asks_for_a_key(request_like: object) -> None:
-    """A request equals only itself, so sharing by it is refused with the way out instead of silently never happening."""
-
-    @single_flight
-    async def stats(request: object) -> None: ...
-
-    with pytest.raises(ConfigurationError, match=r"'request' is a .*Request.*key=lambda request"):
-        await stats(request_like)
-    assert stats.statistics().calls == 0
-
-
-async def test_an_unhashable_argument_asks_for_a_key() -> None:
-    """What cannot be hashed is refused with the argument's name."""
-
-    @single_flight
-    async def total(values: bytearray) -> None: ...
-
-    with pytest.raises(ConfigurationError, match=r"'values' is a bytearray.*key="):
-        await total(bytearray(b"x"))
-
-
-async def test_methods_share_per_instance() -> None:
-    """A decorated method has its instance among the arguments."""
-
-    class Service:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        @single_flight(ttl=60)
-        async def read(self, page: int) -> str:
-            return f"{self.name} {page}"
-
-    one, two = Service("one"), Service("two")
-    assert [await one.read(1), await one.read(1), await two.read(1)] == ["one 1", "one 1", "two 1"]
-
-
-def test_only_async_functions_are_decorated() -> None:
-    """A plain function and an async generator are refused where they are decorated."""
-
-    def plain() -> None: ...
-
-    async def generator() -> Any:
-        yield 1
-
-    for function in (plain, generator):
-        with pytest.raises(ConfigurationError, match="async def"):
-            single_flight(function)  # type: ignore[arg-type]
-
-
-def test_the_signature_stays() -> None:
-    """Name, docstring, annotations and signature are the function's own."""
-
-    @single_flight
-    async def report(project: int, *, kind: str = "short") -> str:
-        """Say something."""
-        return kind
-
-    assert str(inspect.signature(report)) == "(project: 'int', *, kind: 'str' = 'short') -> 'str'"
-    assert getattr(report, "__name__", "") == "report"
-    assert inspect.iscoroutinefunction(report)
-
-
-async def get(app: FastAPI, *paths: str) -> list[httpx.Response]:
-    """Ask for all paths at once."""
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub") as client:
-        return list(await asyncio.gather(*(client.get(path) for path in paths)))
-
-
-async def test_fifty_simultaneous_requests_run_the_handler_once() -> None:
-    """Fifty requests for one FastAPI route at once make one query; another project makes its own."""
-    app = FastAPI()
-    queries: list[int] = []
-    everyone_asked = asyncio.Event()
-
-    @app.get("/projects/{project}/stats")
-    @single_flight
-    async def stats(project: int, kind: str = "all") -> dict[str, int]:
-        queries.append(project)
-        await everyone_asked.wait()
-        return {"project": project}
-
-    requests = asyncio.create_task(get(app, *["/projects/7/stats"] * 50, "/projects/8/stats"))
-    await until(lambda: stats.statistics().calls == 51)
-    everyone_asked.set()
-    answers = await requests
-    assert [answer.json() for answer in answers] == [{"project": 7}] * 50 + [{"project": 8}]
-    assert sorted(queries) == [7, 8]
-
-
-async def test_it_works_as_a_dependency() -> None:
-    """A decorated function in Depends runs once for all requests that need it at the same time."""
-    app = FastAPI()
-    everyone_asked = asyncio.Event()
-
-    @single_flight
-    async def totals(project: int = 1) -> int:
-        await everyone_asked.wait()
-        return project * 100
-
-    async def show(total: int = Depends(totals)) -> int:
-        return total
-
-    app.get("/")(show)
-    requests = asyncio.create_task(get(app, *["/?project=3"] * 20))
-    await until(lambda: totals.statistics().calls == 20)
-    everyone_asked.set()
-    assert [answer.json() for answer in await requests] == [300] * 20
-    assert totals.statistics().shared == 19
