@@ -37,7 +37,8 @@ class Feed(Protocol):
         later than the last event (events of other channels lie between) or come with no events at all."""
 
     def restart(self, head: Position) -> None:
-        """The log has begun a new epoch whose head is `head`: no earlier position means anything any more."""
+        """The feed cannot go on from where it was, and goes on from `head`: the log has begun a new epoch, in which no earlier
+        position means anything, or (in the same epoch) followed events were removed before this node could get them."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -142,7 +143,8 @@ class Broker(Protocol):
         what is gone is not there. If the page is not full, `end.seq` is 0."""
 
     async def position_at(self, time: int) -> Position:
-        """The latest position all of whose events were accepted before `time` (milliseconds of Unix time)."""
+        """The position before the first event that was accepted at `time` (milliseconds of Unix time) or later; the head if
+        there is none. Events that are gone count as accepted before: compare with `horizon`."""
 
     async def horizon(self, channels: Collection[str]) -> Position:
         """The earliest position from which `read` of these channels is complete: what "everything you still have" starts

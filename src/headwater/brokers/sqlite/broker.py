@@ -89,6 +89,7 @@ class SqliteBroker:
         self._reading = self._link()
         self._reader = ThreadPoolExecutor(1, "headwater-sqlite-reader")
         self._has_feed = feed is not None
+        self._following = asyncio.Lock()  # keeps the order in which channels come and go
         self._is_open = True
         self._writer.start()
         self._watcher.start()
@@ -173,15 +174,17 @@ class SqliteBroker:
 
     async def follow(self, channels: Collection[str]) -> Position:
         self._check_open()
-        if self._has_feed and not self._delivery.followed:  # the watcher sleeps, so the feed has not kept up
-            head = await self.head()
-            self._delivery.skip_to(head.epoch, head.seq)
-        self._delivery.followed.update(channels)
-        self._watcher.wake()
-        return Position(*self._delivery.at)
+        async with self._following:
+            if self._has_feed and not self._delivery.followed:  # the watcher sleeps, so the feed has not kept up
+                head = await self.head()
+                self._delivery.skip_to(head.epoch, head.seq)
+            self._delivery.followed.update(channels)
+            self._watcher.wake()
+            return Position(*self._delivery.at)
 
     async def unfollow(self, channels: Collection[str]) -> None:
-        self._delivery.unfollow(channels)
+        async with self._following:
+            self._delivery.unfollow(channels)
 
     async def read(self, channels: Collection[str], after: int, until: int, limit: int = 500) -> Page:
         return await self._ask(reads.page, channels, after, until, limit)
@@ -191,6 +194,9 @@ class SqliteBroker:
 
     async def position_at(self, time: int) -> Position:
         return await self._ask(reads.position_at, time)
+
+    async def horizon(self, channels: Collection[str]) -> Position:
+        return await self._ask(reads.horizon, channels)
 
     async def head(self) -> Position:
         known, at = self._delivery.at

@@ -106,6 +106,13 @@ def page_back(connection: sqlite3.Connection, channels: Collection[str], before:
     return epoch, Page(events, events[-1].position if len(events) == limit else Position(epoch, 0))
 
 
+def horizon(connection: sqlite3.Connection, channels: Collection[str]) -> tuple[str, Position]:
+    """The newest position that retention has removed from any of the channels."""
+    names = set(channels)
+    epoch, mark = connection.execute(SQL["horizon"], {"names": _names(names), "count": len(names)}).fetchone()
+    return epoch, Position(epoch, mark)
+
+
 def position_at(connection: sqlite3.Connection, time: int) -> tuple[str, Position]:
     """The position before the first event that was accepted at `time` or later; the head if there is none.
 

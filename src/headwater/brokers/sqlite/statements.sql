@@ -81,6 +81,13 @@ SELECT log.epoch, (
     )
 ) FROM log
 
+-- name: horizon
+SELECT log.epoch, CASE WHEN known.number < :count THEN max(known.mark, log.floor) ELSE known.mark END
+FROM log, (
+    SELECT count(*) AS number, coalesce(max(mark), 0) AS mark FROM channel
+    WHERE name IN (SELECT value FROM json_each(:names))
+) AS known
+
 -- name: next_time
 SELECT seq, time FROM event WHERE seq >= ? ORDER BY seq LIMIT 1
 

@@ -1,0 +1,7 @@
+"""Helpers for the tests of applications and of brokers: public API, tied to no test runner."""
+
+from __future__ import annotations
+
+from headwater.testing.contract import BrokerContract
+
+__all__ = ["BrokerContract"]
