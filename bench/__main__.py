@@ -1,0 +1,74 @@
+"""The command, `python -m bench`: measures, shows tables, writes files, and on a full run renews docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from pathlib import Path
+
+from bench import machine, output
+from bench.build import BuildFailed, build_programs
+from bench.results import bars
+from bench.scenarios import QUICK, Plan
+from bench.suite import Order, Suite
+from bench.systems import SYSTEMS
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    names = [system.name for system in SYSTEMS]
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Headwater and its neighbours, side by side.")
+    parser.add_argument("--quick", action="store_true", help="one short round with 1,000 subscribers, about a minute")
+    parser.add_argument("--only", default="", metavar="NAMES", help=f"some of {','.join(names)}")
+    parser.add_argument("--subscribers", default="", metavar="NUMBERS", help="default 1000,5000")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of the fan-out; default 3")
+    parser.add_argument("--out", type=Path, default=output.OUT, help="for the JSON and the plot; default bench/out")
+    parser.add_argument("--no-docs", action="store_true", help="leave docs/ alone, which a full run renews")
+    found = parser.parse_args(given)
+    unknown = set(filter(None, found.only.split(","))) - set(names)
+    if unknown:
+        parser.error(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return found
+
+
+def order(found: argparse.Namespace, most_streams: int) -> Order:
+    """What is to be measured."""
+    numbers = found.subscribers or ("1000" if found.quick else "1000,5000")
+    return Order(
+        names=frozenset(filter(None, found.only.split(","))),
+        subscribers=tuple(int(text) for text in numbers.split(",")),
+        rounds=found.rounds or (1 if found.quick else 3),
+        most_streams=most_streams,
+        plan=QUICK if found.quick else Plan(),
+    )
+
+
+def main() -> int:
+    """Run. Returns 1 if a promise is broken."""
+    found = arguments()
+    if platform.system() != "Linux":
+        raise SystemExit("the benchmarks need Linux: epoll, /proc and CPU pinning")
+    started = time.monotonic()
+    try:
+        build_programs()
+    except BuildFailed as error:
+        raise SystemExit(str(error)) from None
+
+    def say(step: str, outcome: str) -> None:
+        print(f"{time.monotonic() - started:5.0f} s  {step:62} {outcome}", file=sys.stderr, flush=True)
+
+    results = Suite(order(found, machine.most_streams()), say).run()
+    about = machine.describe()
+    text = output.as_text(results, about, (time.monotonic() - started) / 60)
+    full = not (found.quick or found.only or found.subscribers or found.no_docs)
+    output.write(results, about, [found.out, output.DOCS] if full else [found.out])
+    if full:
+        output.renew_page(text)
+    print(f"\n{text}\n\nThe files are in {found.out}" + (", and docs/benchmarks.md is renewed." if full else "."))
+    return 0 if all(bar.met for bar in bars(results)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

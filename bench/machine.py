@@ -1,0 +1,67 @@
+"""Where the numbers come from: the machine, the versions, and the limits that bound a run.
+
+Knows how to ask a Linux machine about itself. Knows nothing of what is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.build import BETTER_SSE_VERSION
+
+_SPARE_FILES = 300  # a server's own, beside its streams
+
+
+def most_streams() -> int:
+    """How many streams one process can hold, after raising the open-file limit as far as it goes."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return 1_000_000 if hard == resource.RLIM_INFINITY else hard - _SPARE_FILES
+
+
+def describe() -> dict[str, str]:
+    """The machine and the versions, as what a reader wants to know."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _said("git", "rev-parse", "--short", "HEAD"),
+        "cpu": f"{_cpu()}, {os.cpu_count()} cores",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("uvicorn", "uvloop", "httptools", "sse-starlette", "fastapi")},
+        "node": _said("node", "--version").removeprefix("v"),
+        "better-sse": BETTER_SSE_VERSION,
+        "nginx": _said("nginx", "-v").rpartition("/")[2],
+        "nchan": _nchan(),
+    }
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "not installed"
+    return (done.stdout or done.stderr).strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _nchan() -> str:
+    found = re.search(r"^Version: (?:\d+:)?(.+)$", _said("dpkg", "-s", "libnginx-mod-nchan"), re.MULTILINE)
+    return found[1] if found else "not installed"
+
+
+def _cpu() -> str:
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
