@@ -7,12 +7,19 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from headwater import errors
+from headwater.asgi.limits import Limiter, Limits
+from headwater.asgi.metrics import HubCollector
+from headwater.asgi.routes import ROUTES
+from headwater.brokers import open_broker
+from headwater.cli import main, settings
 from headwater.event import RESERVED_TYPES, ResetReason
+from headwater.hub import Hub
 from headwater.stream import CloseReason
-from tests.support.source import ROOT, files, shown, tree_of
+from tests.support.source import ROOT, files, files_in, shown
 
 REFERENCE = ROOT / "docs/reference"
 PAGES = [path for path in files() if path.suffix == ".md" and path.is_relative_to(ROOT / "docs")]
@@ -23,7 +30,7 @@ def undocumented(names: Iterable[str], page: str = "*.md") -> list[str]:
     """The names that stand in no code span or code block of the reference."""
     text = "\n".join(path.read_text() for path in sorted(REFERENCE.glob(page)))
     code = "\n".join(re.findall(r"```.*?\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text))
-    return sorted(name for name in set(names) if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", code))
+    return sorted(name for name in set(names) if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w/-])", code))
 
 
 def assert_documented(names: Iterable[str], page: str = "*.md") -> None:
@@ -98,12 +105,37 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def settings_in_source() -> set[str]:
-    """Every `HEADWATER_*` name that the code mentions."""
-    names: set[str] = set()
-    for path in files():
-        if path.suffix == ".py" and path.is_relative_to(ROOT / "src"):
-            for node in ast.walk(tree_of(path)):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    names |= set(re.findall(r"\bHEADWATER_[A-Z_]+\b", node.value))
-    return names
+def test_every_setting_is_documented() -> None:
+    """Those of a hub, those of the commands that call one, and any other that the code mentions."""
+    names = {settings.PREFIX + name.upper() for name in settings.NAMES} | settings.CLIENT_NAMES
+    for path in files_in("src"):
+        names |= set(re.findall(r"\bHEADWATER_[A-Z_]*[A-Z]\b", path.read_text()))
+    assert_documented(names)
+
+
+def test_every_route_is_documented() -> None:
+    """As method and path: `GET /events`."""
+    assert_documented(f"{route.method} {route.path}" for route in ROUTES)
+
+
+async def test_every_metric_is_documented() -> None:
+    """Under the name that Prometheus shows."""
+    hub = Hub(open_broker("memory://"))
+    await hub.start()
+    families = list(HubCollector(hub, Limiter(Limits())).collect())
+    await hub.stop()
+    assert_documented(family.name + ("_total" if family.type == "counter" else "") for family in families)
+
+
+def commands_below(command: click.Command, name: str) -> Iterator[str]:
+    """A command with its subcommands and the long flags of each."""
+    yield name
+    for parameter in command.params:
+        yield from (flag for flag in parameter.opts if flag.startswith("--"))
+    for below, subcommand in getattr(command, "commands", {}).items():
+        yield from commands_below(subcommand, f"{name} {below}")
+
+
+def test_every_command_is_documented() -> None:
+    """With all of its flags."""
+    assert_documented(commands_below(main, "headwater"))

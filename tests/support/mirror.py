@@ -13,6 +13,7 @@ from tests.support.source import ROOT, SOURCE, files_in, modules, tree_of
 
 UNMIRRORED = {
     "brokers.base": "protocols and values only; every broker's test runs the contract suite against it",
+    "__main__": "hands over to the command, as the tests that start `python -m headwater` show",
 }
 """Modules without a test file of their own, and why."""
 
