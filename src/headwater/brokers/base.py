@@ -37,8 +37,8 @@ class Feed(Protocol):
         later than the last event (events of other channels lie between) or come with no events at all."""
 
     def restart(self, head: Position) -> None:
-        """The feed cannot go on from where it was, and goes on from `head`: the log has begun a new epoch, in which no earlier
-        position means anything, or (in the same epoch) followed events were removed before this node could get them."""
+        """The feed cannot go on from where it was, and goes on from `head`: the log has begun a new epoch, in which no
+        earlier position means anything, or (in the same epoch) followed events were removed before this node got them."""
 
 
 class Page(msgspec.Struct, frozen=True):

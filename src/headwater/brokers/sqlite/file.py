@@ -113,7 +113,7 @@ class Link:
             try:
                 return operation()
             except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+                if _code(error) not in _PASSING or time.monotonic() >= give_up:
                     raise
             time.sleep(random.uniform(0.0003, 0.0015))
 
@@ -190,6 +190,7 @@ def _code(error: BaseException) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL})  # the latter is a lost race for the WAL's index
 _CANNOT_START = frozenset(
     {
         sqlite3.SQLITE_CANTOPEN,

@@ -47,11 +47,13 @@ def _is_over(rule: Rule, events: int, size: int) -> bool:
 
 def trim_channel(connection: sqlite3.Connection, channel: int, rule: Rule, now: int, limit: int) -> int:
     """Remove up to `limit` of a channel's oldest events, as far as its rule says; return how many."""
-    events, size, rows = connection.execute(SQL["oldest_of_channel"], {"channel": channel, "limit": limit}).fetchone()
+    youngest = now - SPARED
+    bounds = {"channel": channel, "limit": limit, "youngest": youngest}
+    events, size, rows = connection.execute(SQL["oldest_of_channel"], bounds).fetchone()
     removed = removed_bytes = cut = 0
     for seq, bytes_, time in _oldest.decode(rows):
         is_old = rule.age is not None and time < now - rule.age * 1000
-        if time > now - SPARED or not (is_old or _is_over(rule, events - removed, size - removed_bytes)):
+        if time > youngest or not (is_old or _is_over(rule, events - removed, size - removed_bytes)):
             break
         removed, removed_bytes, cut = removed + 1, removed_bytes + bytes_, seq
     if removed:

@@ -116,7 +116,10 @@ class Writer:
     def pruning(self, now: int) -> Callable[[], int | None]:
         """Work for a job: apply retention as of `now` and return how many events went."""
         sweep = Sweep(self._retention, now, self._link.transaction)
-        return lambda: None if sweep.step(self._link.use()) else sweep.removed
+        return lambda: None if self._step(sweep) else sweep.removed
+
+    def _step(self, sweep: Sweep) -> bool:
+        return self._link.patiently(lambda: sweep.step(self._link.use()))
 
     def _run(self) -> None:
         while self._is_running:
@@ -201,7 +204,7 @@ class Writer:
             now = int(time.time() * 1000)
             if self._sweep is None and is_due(connection, self._retention, self._swept, now):
                 self._sweep, self._swept = Sweep(self._retention, now, self._link.transaction), now
-            if self._sweep is not None and not self._sweep.step(connection):
+            if self._sweep is not None and not self._step(self._sweep):
                 self._sweep = None
         except (sqlite3.Error, OSError, HeadwaterError):  # nobody waits for this; appends will tell what is wrong
             self._link.close()
