@@ -21,6 +21,7 @@ from headwater.wire import Decoder, Message, chunk, encode, encode_event
 
 TABLE = Path(__file__).parent / "data" / "wire_cases.json"
 CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in json.loads(TABLE.read_text())["cases"]}
+PLAIN: dict[str, Any] = {"type": "message", "data": "", "id": "", "channel": None}
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
 one_line = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), min_size=1, max_size=30)
@@ -60,7 +61,7 @@ def run(case: dict[str, Any], pieces_of: Any) -> dict[str, Any]:
             error = True
         decoder.close()
     return {
-        "events": [msgspec.to_builtins(message) for message in messages],
+        "events": [{key: getattr(message, key) for key in PLAIN} for message in messages],
         "last_event_id": decoder.last_event_id,
         "retry": decoder.retry,
         "error": error,
@@ -69,9 +70,8 @@ def run(case: dict[str, Any], pieces_of: Any) -> dict[str, Any]:
 
 def expected(case: dict[str, Any]) -> dict[str, Any]:
     """What the table says must become of a case, with its defaults filled in."""
-    plain = {"type": "message", "id": "", "channel": None}
     return {
-        "events": [plain | fields for fields in case["events"]],
+        "events": [PLAIN | fields for fields in case["events"]],
         "last_event_id": case["last_event_id"],
         "retry": case["retry"],
         "error": case.get("error", False),
@@ -109,7 +109,7 @@ def reference(data: bytes) -> list[Message]:
     """The algorithm of the WHATWG text, done in one go on a whole stream."""
     messages: list[Message] = []
     values: list[str] = []
-    last, buffer, type_, channel = "", "", "", None
+    last, buffer, type_, channel, retry = "", "", "", None, None
     lines = re.split(r"\r\n|\r|\n", data.decode(errors="replace").removeprefix("\ufeff"))
     for line in lines[:-1]:
         name, _, value = line.partition(":")
@@ -117,8 +117,8 @@ def reference(data: bytes) -> list[Message]:
         if line == "":
             last = buffer
             if values:
-                messages.append(Message(type_ or "message", "\n".join(values), last, channel))
-            type_, values, channel = "", [], None
+                messages.append(Message(type_ or "message", "\n".join(values), last, channel, retry))
+            type_, values, channel, retry = "", [], None, None
         elif name == "data":
             values.append(value)
         elif name == "event":
@@ -127,10 +127,14 @@ def reference(data: bytes) -> list[Message]:
             buffer = value
         elif name == "channel":
             channel = value or None
+        elif name == "retry" and re.fullmatch("[0-9]+", value):
+            retry = int(value)
     return messages
 
 
-SHREDS = b"data|event|id|channel|:| |x|\n|\r|\r\n|\n\n|\0|\xef\xbb\xbf|\xe2\x80|\xa8|\xf0\x9f|\f|data: y\n\n|id: 3\n"
+SHREDS = (
+    b"data|event|id|channel|:| |x|\n|\r|\r\n|\n\n|\0|\xef\xbb\xbf|\xe2\x80|\xa8|\xf0\x9f|\f|data: y\n\n|id: 3\n|retry"
+)
 shreds = st.sampled_from(SHREDS.split(b"|"))
 
 
@@ -145,6 +149,25 @@ def test_a_line_ends_at_its_carriage_return() -> None:
     decoder = Decoder()
     assert feed_all(decoder, [b"data: x\r", b"\r"]) == [Message("message", "x")]
     assert feed_all(decoder, [b"\n", b"data: y\n", b"\n"]) == [Message("message", "y")]
+
+
+def test_a_message_tells_its_own_reconnection_time() -> None:
+    """A message says the reconnection time that its own frame sets, so that a closing frame's can be told from the one that
+    holds for the stream."""
+    decoder = Decoder()
+    stream = (
+        encode("connected", "1", retry=2000) + encode("t", "2") + encode(retry=7) + encode("closing", "3", retry=15)
+    )
+    assert [message.retry for message in decoder.feed(stream)] == [2000, None, 15]
+    assert decoder.retry == 15
+
+
+def test_a_decoder_may_begin_with_an_id() -> None:
+    """A decoder that takes over from another knows the last id from the start."""
+    decoder = Decoder(last_event_id="e1-4")
+    assert decoder.feed(b"data: x\n\nid: e1-5\n") == [Message("message", "x", "e1-4")]
+    decoder.close()
+    assert decoder.last_event_id == "e1-4"
 
 
 def test_messages_before_a_fault_are_not_lost() -> None:

@@ -107,12 +107,14 @@ class Message(msgspec.Struct, frozen=True):
         data: its data lines joined by LF.
         id: the last event id at this point of the stream; an event without an id of its own repeats the one before.
         channel: what our `channel:` field says; None without one.
+        retry: the reconnection time in milliseconds, if this very frame sets it; for all others see `Decoder.retry`.
     """
 
     type: str
     data: str
     id: str = ""
     channel: str | None = None
+    retry: int | None = None
 
 
 class Decoder:
@@ -120,17 +122,17 @@ class Decoder:
 
     Args:
         max_line: bytes of the longest line, and of all data of one event together, that are held.
+        last_event_id: where an earlier connection left off.
 
     Attributes:
         last_event_id: the id to resume from, as the stream last set it; survives `close`.
         retry: the reconnection time in milliseconds the stream last set, None before; survives `close`.
     """
 
-    def __init__(self, max_line: int = 1 << 20) -> None:
-        self.last_event_id = ""
+    def __init__(self, max_line: int = 1 << 20, *, last_event_id: str = "") -> None:
+        self.last_event_id = last_event_id
         self.retry: int | None = None
         self._max_line = max_line
-        self._next_id = ""  # what the current block sets last_event_id to when it ends; a cut block must not
         self.close()
 
     def close(self) -> None:
@@ -140,7 +142,7 @@ class Decoder:
         self._at_start = True  # a byte order mark may still come
         self._after_cr = False  # a LF that comes next belongs to the CR before it
         self._fault: ProtocolError | None = None
-        self._next_id = self.last_event_id
+        self._next_id = self.last_event_id  # what it becomes when the block ends; a block that is cut must not change it
         self._clear_block()
 
     def _clear_block(self) -> None:
@@ -148,6 +150,7 @@ class Decoder:
         self._size = 0  # bytes of self._data
         self._type = ""
         self._channel: str | None = None
+        self._retry: int | None = None
 
     def feed(self, data: bytes) -> list[Message]:
         """Take the next bytes; return the messages they complete.
@@ -214,7 +217,8 @@ class Decoder:
         self.last_event_id = self._next_id
         if self._data:
             data = "\n".join(self._data)
-            messages.append(Message(self._type or "message", data, self.last_event_id, self._channel))
+            message = Message(self._type or "message", data, self.last_event_id, self._channel, self._retry)
+            messages.append(message)
         self._clear_block()
 
     def _field(self, name: bytes, value: bytes) -> None:
@@ -233,7 +237,7 @@ class Decoder:
                 self._channel = value.decode(errors="replace") or None
             case b"retry" if value.isdigit():  # of bytes, so ASCII digits only
                 digits = value.lstrip(b"0")
-                self.retry = int(digits or b"0") if len(digits) < 16 else MAX_RETRY
+                self.retry = self._retry = int(digits or b"0") if len(digits) < 16 else MAX_RETRY
 
     def _check_size(self, size: int, what: str) -> None:
         if size > self._max_line:
