@@ -26,7 +26,8 @@ class Results:
         titles: of the systems, by name, in the order of the tables.
         fan_out: per number of subscribers, one mapping from system to numbers for each round.
         storm, publishing, groups: by system; Headwater's other broker as `headwater-sqlite`.
-        notes: what the reader must know: what could not be measured, what was limited.
+        notes: what the reader must know: what could not be measured, what was limited, what failed.
+        failures: how many measurements failed.
     """
 
     titles: dict[str, str] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Results:
     publishing: dict[str, Publishing] = field(default_factory=dict)
     groups: dict[str, Groups] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    failures: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

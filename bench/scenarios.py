@@ -155,7 +155,12 @@ def running(system: System) -> Iterator[tuple[Server, Generator]]:
         ):
             generator.requests([system.stream_request()])
             generator.publish(system.publish.template())
-            yield server, generator
+            try:
+                yield server, generator
+            except ScenarioFailed as error:
+                log = BUILD / f"{system.name}.failed.log"
+                log.write_bytes((directory / "server.log").read_bytes())
+                raise ScenarioFailed(f"{error} (its output: {log})") from None
 
 
 def fan_out(system: System, streams: int, plan: Plan) -> FanOut:

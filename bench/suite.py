@@ -72,6 +72,7 @@ class Suite:
                 outcome = step.run()
             except (ScenarioFailed, ServerFailed) as error:
                 outcome = f"failed: {error}"
+                self.results.failures += 1
                 self._note(f"{step.label.partition(', round')[0]} failed: {error}.")
             self._say(f"[{done}/{len(steps)}] {step.label}", outcome)
         return self.results

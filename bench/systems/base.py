@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 BACKLOG = 4096  # of every listening socket, so that a reconnect storm meets the system and not the kernel's SYN queue
@@ -16,6 +17,11 @@ BACKLOG = 4096  # of every listening socket, so that a reconnect storm meets the
 
 def available() -> None:
     """Nothing is missing."""
+
+
+def needs(module: str) -> Callable[[], str | None]:
+    """What is missing unless a Python module can be imported."""
+    return lambda: None if find_spec(module) else f"the Python module {module} is not installed (scripts/setup-test)"
 
 
 @dataclass(frozen=True, kw_only=True)

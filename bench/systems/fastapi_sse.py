@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.systems.base import Publish, System, uvicorn
+from bench.systems.base import Publish, System, needs, uvicorn
 
 FASTAPI = System(
     name="fastapi",
@@ -10,4 +10,5 @@ FASTAPI = System(
     command=uvicorn("bench.systems.fastapi_sse_app:app"),
     stream="/",
     publish=Publish(path="/"),
+    missing=needs("fastapi"),
 )

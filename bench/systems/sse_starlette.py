@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.systems.base import Publish, System, uvicorn
+from bench.systems.base import Publish, System, needs, uvicorn
 
 SSE_STARLETTE = System(
     name="sse-starlette",
@@ -10,4 +10,5 @@ SSE_STARLETTE = System(
     command=uvicorn("bench.systems.sse_starlette_app:app"),
     stream="/",
     publish=Publish(path="/"),
+    missing=needs("sse_starlette"),
 )
