@@ -1,0 +1,235 @@
+"""Fetching keys from real servers on this machine: good ones, broken ones, slow ones, and ones nobody vouches for."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from headwater.auth import jwks
+from headwater.auth.configuration import TokenSettings
+from headwater.auth.jwks import MAX_BYTES, FetchFailed, fetch
+from headwater.auth.tokens import Verifier
+from tests.support.tokens import NOW, jwk, private_key, signed
+
+SET = json.dumps({"keys": [jwk("RSA", "one"), jwk("P-256", "two")]}).encode()
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@contextmanager
+def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server, or a proxy, whose every GET and CONNECT is given to `answer`; yields its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_CONNECT = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that gives up is what some of these tests are about."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}/jwks"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def body(content: bytes, status: int = 200, **headers: str) -> Answer:
+    """Answer with this."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
+
+
+def test_a_key_set_is_fetched() -> None:
+    """With an Accept header that names the format, and through no proxy when it is on this machine."""
+    seen = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        seen.append((request.path, request.headers["Accept"], request.headers["User-Agent"]))
+        body(SET)(request)
+
+    with pytest.MonkeyPatch.context() as patch, serving(answer) as url:
+        patch.setenv("http_proxy", "http://127.0.0.1:1")
+        patch.delenv("no_proxy", raising=False)
+        assert set(fetch(url, 5.0)) == {"one", "two"}
+    assert seen == [("/jwks", "application/jwk-set+json, application/json", "headwater")]
+
+
+def test_other_machines_are_asked_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment names one, as company networks do."""
+    asked = []
+
+    def refuse(request: BaseHTTPRequestHandler) -> None:
+        asked.append((request.command, request.path))
+        body(b"", 403)(request)
+
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serving(refuse) as proxy:
+        monkeypatch.setenv("https_proxy", proxy)
+        with pytest.raises(FetchFailed, match="403"):
+            fetch("https://id.invalid/jwks", 5.0)
+    assert asked == [("CONNECT", "id.invalid:443")]
+
+
+async def test_a_token_is_verified_with_a_fetched_key() -> None:
+    """The whole way: token, kid, fetch, signature, principal."""
+    with serving(body(SET)) as url:
+        verifier = Verifier(TokenSettings(jwks_url=url), clock=lambda: NOW)
+        for kind, algorithm, kid in (("RSA", "RS256", "one"), ("P-256", "ES256", "two")):
+            assert (await verifier.principal(signed({}, kind, algorithm, kid=kid))).id == "ada"
+
+
+@pytest.mark.parametrize("status", [204, 301, 302, 307, 403, 404, 500, 503])
+def test_any_other_status_is_a_failed_fetch(status: int) -> None:
+    """Redirects too: where they lead is not checked, so they are not followed."""
+    with serving(body(b"", status, Location="http://192.0.2.1/jwks")) as url, pytest.raises(FetchFailed):
+        fetch(url, 5.0)
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """Not even to the same server."""
+    asked = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        body(b"", 302, Location="/elsewhere")(request)
+
+    with serving(answer) as url, pytest.raises(FetchFailed, match="the answer was 302"):
+        fetch(url, 5.0)
+    assert asked == ["/jwks"]
+
+
+def test_an_answer_has_a_bounded_size() -> None:
+    """One that is too large is given up, whether it says its length or not."""
+    with serving(body(b" " * (MAX_BYTES + 1))) as url, pytest.raises(FetchFailed, match="larger than"):
+        fetch(url, 5.0)
+
+    def endless(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        while True:
+            request.wfile.write(b" " * 65536)
+
+    with serving(endless) as url, pytest.raises(FetchFailed, match="larger than"):
+        fetch(url, 5.0)
+
+
+def test_an_answer_has_a_bounded_time() -> None:
+    """A server that sends a byte now and then is given up although each byte comes in time."""
+    over = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        while not over.wait(0.01):
+            request.wfile.write(b" ")
+
+    with serving(drip) as url:
+        with pytest.raises(FetchFailed, match="too slowly"):
+            fetch(url, 0.05)
+        over.set()
+
+
+def test_a_silent_server_is_given_up() -> None:
+    """One that accepts and says nothing."""
+    over = threading.Event()
+
+    def silent(request: BaseHTTPRequestHandler) -> None:
+        over.wait(10)
+
+    with serving(silent) as url:
+        with pytest.raises(FetchFailed, match=r"timed out|TimeoutError"):
+            fetch(url, 0.05)
+        over.set()
+
+
+def test_broken_answers_are_failed_fetches() -> None:
+    """A body that ends early, a response that is no HTTP, and a port where nobody is."""
+
+    def short(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000")
+        request.end_headers()
+        request.wfile.write(SET[:500])
+
+    def nonsense(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"no http at all\r\n\r\n")
+
+    for answer in (short, nonsense):
+        with serving(answer) as url, pytest.raises(FetchFailed):
+            fetch(url, 5.0)
+    with pytest.raises(FetchFailed, match="refused"):
+        fetch(url, 5.0)
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A TLS server's context with a certificate that nobody but itself vouches for."""
+    key = private_key("P-256")
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / "server.pem"
+    path.write_bytes(pem + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that nobody vouches for is refused, and the same one is believed once somebody does."""
+    with serving(body(SET), self_signed(tmp_path)) as url:
+        with pytest.raises(FetchFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            fetch(url, 5.0)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        assert set(fetch(url, 5.0)) == {"one", "two"}
+
+
+def test_an_address_with_odd_characters_is_a_failed_fetch() -> None:
+    """What the URL check lets through and the client does not take is no crash."""
+    with pytest.raises(FetchFailed):
+        jwks.fetch("http://127.0.0.1:1/a b\x7f", 1.0)
