@@ -26,7 +26,9 @@ TYPE_PREFIX: Final = "urn:headwater:problem:"
 
 REALM: Final = 'Bearer realm="headwater"'
 
-_NOT_IN_DESCRIPTION = re.compile(r'[^\x20-\x21\x23-\x5b\x5d-\x7e]')  # RFC 6750, section 3: no quotes, backslashes, non-ASCII
+_NOT_IN_DESCRIPTION = re.compile(
+    r"[^\x20-\x21\x23-\x5b\x5d-\x7e]"
+)  # RFC 6750, section 3: no quotes, backslashes, non-ASCII
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -97,19 +99,15 @@ def method_not_allowed(method: str, allowed: Collection[str]) -> Response:
     return problem_response(error, headers={"allow": names})
 
 
-def refuse(hub: Hub, error: HeadwaterError) -> Response:
-    """Count a refusal and make its response. What is our own fault is logged."""
-    hub.rejections[error.title] += 1
-    if error.status == 500:
+def refuse(hub: Hub, error: Exception) -> Response:
+    """Count a refusal and make its response. What is our own fault, or what nobody expected, is logged here and not shown."""
+    if not isinstance(error, HeadwaterError):
+        log.error("a request failed: %r", error, exc_info=error)
+        error = HeadwaterError("unexpected")
+    elif error.status == 500:
         log.error("a request failed: %s", error, exc_info=error)
+    hub.rejections[error.title] += 1
     return problem_response(error)
-
-
-def fail(hub: Hub, error: Exception) -> Response:
-    """The response to what nobody expected: logged here, and not shown to the client."""
-    log.error("a request failed: %r", error, exc_info=error)
-    hub.rejections[HeadwaterError.title] += 1
-    return problem_response(HeadwaterError("unexpected"))
 
 
 async def handle_error(request: Any, error: Exception) -> Response:

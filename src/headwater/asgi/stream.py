@@ -8,6 +8,7 @@ is written to a transport overtakes what middlewares still hold. Knows the hub a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -165,21 +166,38 @@ class SendWriter:
             while not gone.done():
                 await self._wake.wait()
                 self._wake.clear()
-                finished = self._is_finished
-                if self._held:
-                    data, self._held, self._size = b"".join(self._held), [], 0
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
-                if finished and not self._held:
-                    await send({"type": "http.response.body", "body": b""})
+                if await self._flush(send):
                     return
                 self._drain()
         except asyncio.CancelledError as error:
-            if error.args != (_ABORTED,):
-                raise
+            if error.args == (_ABORTED,):
+                return
+            await self._part(send)
+            raise
         finally:
             gone.cancel()
             assert self._stream is not None
-            self._hub.lost(self._stream, CloseReason.CLIENT)
+            self._hub.lost(self._stream)
+
+    async def _flush(self, send: Send) -> bool:
+        """Send what is held; whether the body has ended with it."""
+        is_finished = self._is_finished
+        if self._held:
+            data, self._held, self._size = b"".join(self._held), [], 0
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        if is_finished and not self._held:
+            await send({"type": "http.response.body", "body": b""})
+            return True
+        return False
+
+    async def _part(self, send: Send) -> None:
+        """The server cancels the request because it stops: it has not told the application, so this is where it shows. End
+        the body properly, if the client takes it."""
+        assert self._stream is not None
+        if self._hub.end(self._stream, CloseReason.DRAIN):
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(PARTING):
+                    await self._flush(send)
 
     def _drain(self) -> None:
         if self._is_full and self._size == 0:
@@ -189,6 +207,9 @@ class SendWriter:
 
 
 _ABORTED = "headwater: the stream was aborted"
+
+PARTING = 1.0
+"""Seconds for a last frame after the server has cancelled the request."""
 
 
 async def _disconnect(receive: Receive) -> None:
