@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -102,7 +102,8 @@ class DetachingProtocol(HttpToolsProtocol):
         previous = self.cycle
         super().on_headers_complete()
         if self.cycle is not previous:
-            self.scope.setdefault("extensions", {})[DETACH] = _Detach(self, self.cycle)  # type: ignore[typeddict-item]
+            extensions: dict[str, Any] = {DETACH: _Detach(self, self.cycle)}
+            self.scope["extensions"] = extensions
 
     def connection_lost(self, exc: Exception | None) -> None:
         # uvicorn tells only the newest request of a connection, and keeps the timer of a connection that was reset.
@@ -123,7 +124,7 @@ class DetachingProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         transport.set_protocol(stream)
         self.connections.discard(self)
-        self.connections.add(stream)
+        self.connections.add(cast(Any, stream))  # for uvicorn's shutdown, which calls `shutdown` on each
         self._unset_keepalive_if_required()
         self.pipeline.clear()
         self.cycle = self.parser = self.transport = self.flow = self.scope = None  # type: ignore[assignment]

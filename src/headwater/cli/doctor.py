@@ -1,0 +1,151 @@
+"""`headwater doctor`: looks at the settings, this machine and a running hub, and says in plain words what is wrong.
+
+Each check is a function that yields findings; the command prints them and ends with 1 if any of them must be mended.
+Changes nothing but the log's probe channel. Must not serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from headwater.auth import check_secure
+from headwater.cli.serve import make_hub, token_settings
+from headwater.cli.settings import Settings, load
+from headwater.errors import HeadwaterError
+from headwater.server import self_check
+
+FILES_PER_STREAM: Final = 1
+SPARE_FILES: Final = 200  # the log, the listening socket, other requests' connections
+MIN_SQLITE: Final = (3, 35, 0)  # RETURNING
+
+
+class Grade(StrEnum):
+    """How bad a finding is."""
+
+    GOOD = "ok"
+    NOTE = "note"
+    BAD = "bad"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    grade: Grade
+    text: str
+
+
+def examine(
+    environ: Mapping[str, str], file: Path | None, *, url: str | None, token: str | None, echo: Callable[[str], object]
+) -> int:
+    """Look at everything; print one line a finding; 0 if nothing must be mended, else 1."""
+    findings = list(_all(environ, file, url, token))
+    for finding in findings:
+        echo(f"{finding.grade:5} {finding.text}")
+    bad = sum(finding.grade is Grade.BAD for finding in findings)
+    echo(f"{bad} to mend" if bad else "nothing to mend")
+    return 1 if bad else 0
+
+
+def _all(environ: Mapping[str, str], file: Path | None, url: str | None, token: str | None) -> Iterator[Finding]:
+    try:
+        settings = load({}, environ, file)
+    except HeadwaterError as error:
+        yield Finding(Grade.BAD, f"settings: {error}")
+        return
+    yield Finding(Grade.GOOD, "settings can be read")
+    yield from security(settings)
+    yield from machine(settings)
+    yield from log(settings)
+    if url is not None:
+        yield from hub(url, token)
+
+
+def security(settings: Settings) -> Iterator[Finding]:
+    """Whether `headwater serve` would start."""
+    try:
+        check_secure(token_settings(settings), dev=settings.dev, host=settings.host)
+    except HeadwaterError as error:
+        yield Finding(Grade.BAD, f"security: {error}")
+        return
+    if settings.dev:
+        yield Finding(Grade.NOTE, "security: development mode, every caller on this machine may do everything")
+    else:
+        yield Finding(Grade.GOOD, "security: tokens are required and can be checked")
+
+
+def machine(settings: Settings) -> Iterator[Finding]:
+    """Limits of the operating system, and versions."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = (settings.max_streams or 1_000_000) * FILES_PER_STREAM + SPARE_FILES
+    if soft < wanted:
+        yield Finding(
+            Grade.NOTE,
+            f"open files: {soft} allowed (at most {hard}), so at most about {max(0, soft - SPARE_FILES)} streams a process, "
+            f"not {settings.max_streams}; raise it with ulimit -n or LimitNOFILE=, or lower max_streams",
+        )
+    else:
+        yield Finding(Grade.GOOD, f"open files: {soft} allowed")
+    if missing := self_check():
+        yield Finding(Grade.NOTE, f"uvicorn: {', '.join(missing)} missing, so streams go the slower way through ASGI")
+    else:
+        yield Finding(Grade.GOOD, "uvicorn: streams can take their connections over")
+    if settings.broker.startswith("sqlite") and sqlite3.sqlite_version_info < MIN_SQLITE:
+        yield Finding(Grade.BAD, f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
+
+
+def log(settings: Settings) -> Iterator[Finding]:
+    """Whether the log can be opened, written and read."""
+
+    async def probe() -> float:
+        hub = make_hub(settings)
+        await hub.start()
+        try:
+            return await hub.probe("$probe:doctor")
+        finally:
+            await hub.stop()
+
+    try:
+        seconds = asyncio.run(probe())
+    except HeadwaterError as error:
+        yield Finding(Grade.BAD, f"log {settings.broker}: {error}")
+    else:
+        yield Finding(Grade.GOOD, f"log {settings.broker}: a probe came back after {seconds * 1000:.1f} ms")
+
+
+def hub(url: str, token: str | None) -> Iterator[Finding]:
+    """What a running hub says of itself."""
+    for path in ("/healthz", "/readyz", "/stats"):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            request = urllib.request.Request(url.rstrip("/") + path, headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                body = answer.read(1 << 20)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            yield Finding(Grade.BAD, f"hub {url}{path}: {error}")
+            continue
+        yield Finding(Grade.GOOD, f"hub {url}{path} answers")
+        if path == "/stats":
+            yield from _numbers(json.loads(body))
+
+
+def _numbers(stats: Mapping[str, object]) -> Iterator[Finding]:
+    """What in a hub's statistics deserves a look."""
+    if stats.get("lagging"):
+        yield Finding(
+            Grade.NOTE, f"{stats['lagging']} streams are lagging: their clients read more slowly than events come"
+        )
+    if stats.get("resets"):
+        yield Finding(
+            Grade.NOTE, f"resets were sent: {stats['resets']}; see docs/howto/resets.md for what each reason means"
+        )
+    if stats.get("rejections"):
+        yield Finding(Grade.NOTE, f"requests were refused: {stats['rejections']}")
