@@ -1,4 +1,5 @@
-"""The command line: flags and environment to objects. The only place where things are wired together.
+"""The command line: flags and environment to objects. The only place where things are wired
+together. The command itself is `headwater.cli.main.main`.
 
 main       the commands
 settings   headwater.toml, HEADWATER_*, flags
@@ -9,7 +10,3 @@ doctor     what is wrong here
 bench      a quick measurement of one hub
 logs       how our own processes log
 """
-
-from headwater.cli.main import main
-
-__all__ = ["main"]

@@ -76,7 +76,7 @@ class Text(logging.Formatter):
         trace = extra.pop("error", None)
         words = " ".join(f"{name}={_short(value)}" for name, value in extra.items())
         line = redact(f"{at} {record.levelname.lower():7} {record.getMessage()} {words}".rstrip())
-        return f"{line}\n{trace}" if trace else line
+        return f"{line}\n{redact(trace)}" if trace else line
 
 
 def _short(value: Any) -> str:
