@@ -14,12 +14,13 @@ import msgspec
 
 from headwater.brokers.base import Retention, Rule
 from headwater.brokers.shared import rule_for
-from headwater.brokers.sqlite.appends import Counts, Log, read_log
+from headwater.brokers.sqlite.appends import Group, read_log
 from headwater.brokers.sqlite.sql import SQL
 
-STEP = 500  # rows removed in one transaction: a few milliseconds
+STEP = 200  # rows removed in one transaction: some milliseconds, for each may lie in a page of its own
 SURVEY = 200  # channels looked at in one step
-SLACK = 100  # events over a channel's count that an append tolerates, so that not every append has to remove one
+SLACK = 100  # events over a channel's count that an append tolerates, so that not every append has to remove some
+BATCH = 20  # rows that an append may remove in addition to twice as many as it brought
 SPARED = 5000  # milliseconds: younger events stay, so that a node that was busy for a moment still sees them
 MAX_EMPTY = 10_000  # channels without events whose marks are kept one by one
 
@@ -30,15 +31,17 @@ _survey = msgspec.json.Decoder(list[tuple[int, str, int, int, int | None]])
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 
-def trim_after(connection: sqlite3.Connection, log: Log, touched: Sequence[Counts], retention: Retention) -> None:
-    """Make room for what was just appended: remove a little more than came, in the same transaction."""
-    for channel in touched:
+def trim_after(connection: sqlite3.Connection, group: Group, retention: Retention) -> None:
+    """Make room for what was just appended, in the same transaction: remove at most a little more than came."""
+    log = group.log
+    left = 2 * len(group.fresh) + BATCH
+    for channel in group.touched:
         rule = rule_for(retention, channel.name)
         slack = 0 if rule.count is None else min(rule.count // 10, SLACK)
-        if _is_over(rule, channel.events - slack, channel.bytes):
-            trim_channel(connection, channel.id, rule, log.time, 2 * SLACK)
-    if retention.total_bytes is not None and log.bytes > retention.total_bytes:
-        trim_log(connection, retention.total_bytes, log.time, 2 * SLACK)
+        if left and _is_over(rule, channel.events - slack, channel.bytes):
+            left -= trim_channel(connection, channel.id, rule, log.time, left)
+    if left and retention.total_bytes is not None and log.bytes > retention.total_bytes:
+        trim_log(connection, retention.total_bytes, log.time, left)
 
 
 def _is_over(rule: Rule, events: int, size: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from threading import Event, Thread
 
@@ -18,7 +19,9 @@ from headwater.brokers.sqlite.file import Link
 from headwater.brokers.sqlite.writer import Writer
 from headwater.errors import HeadwaterError
 
-INTERVAL = 0.005  # seconds between looks
+INTERVAL = 0.005  # seconds between looks while others append
+QUIET_INTERVAL = 0.010  # seconds between looks when they have not for QUIET_AFTER: waking up costs more than looking
+QUIET_AFTER = 1.0
 PAUSE = 0.05  # seconds before looking again at a file that is not as expected
 
 _log = logging.getLogger("headwater.brokers.sqlite")
@@ -54,6 +57,7 @@ class Watcher:
         self._taken = Event()
         self._stop = Event()
         self._is_troubled = False
+        self._busy_until = 0.0
         self._thread = Thread(target=self._run, name="headwater-sqlite-watcher", daemon=True)
 
     def start(self) -> None:
@@ -78,7 +82,7 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(INTERVAL if self._delivery.followed else None)
+            self._wake.wait(self._interval())
             self._wake.clear()
             try:
                 if self._delivery.followed and not self._stop.is_set():
@@ -89,6 +93,11 @@ class Watcher:
                 self._note_trouble(error)
                 self._hesitate()
         self._link.close()
+
+    def _interval(self) -> float | None:
+        if not self._delivery.followed:
+            return None
+        return INTERVAL if time.monotonic() < self._busy_until else QUIET_INTERVAL
 
     def _look(self) -> None:
         connection = self._link.use()
@@ -107,6 +116,7 @@ class Watcher:
             self._taken.clear()
             self._deliver(reads.since(connection, at))
             self._taken.wait()
+            self._busy_until = time.monotonic() + QUIET_AFTER
         self._version = version
 
     def _hesitate(self) -> None:
