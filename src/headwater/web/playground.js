@@ -1,0 +1,271 @@
+// The playground: subscribe, publish, and watch the bytes. Everything that comes from the hub is shown as text, so nothing
+// that a stranger publishes can become markup.
+
+import { Connection } from './client.js'
+
+const MAX_SHOWN = 500 // frames and marks; older ones go
+
+const byId = (id) => document.getElementById(id)
+const base = new URL('.', document.baseURI)
+const fields = Object.fromEntries(
+  ['channels', 'start', 'cursor', 'channel', 'type', 'data', 'permissions', 'key', 'token'].map((id) => [id, byId(id)]),
+)
+const frames = byId('frames')
+
+let connection = null
+let counts = { events: 0, bytes: 0, connections: 0 }
+let pending = '' // text of the frame that has begun
+let text = new TextDecoder('utf-8', { ignoreBOM: true })
+
+// -- subscribing ---------------------------------------------------------------------------------------------------------
+
+const channels = () => fields.channels.value.split(/[\s,]+/).filter(Boolean)
+
+function streamUrl() {
+  const url = new URL('events', base)
+  for (const channel of channels()) url.searchParams.append('channel', channel)
+  if (fields.start.value.includes('=')) url.searchParams.append(...fields.start.value.split('='))
+  return url
+}
+
+const bearer = () => fields.token.value.trim()
+const authorization = () => (bearer() ? { Authorization: `Bearer ${bearer()}` } : {})
+
+byId('subscribe').addEventListener('submit', (event) => {
+  event.preventDefault()
+  connection?.close()
+  const url = streamUrl()
+  connection = new Connection(url, {
+    token: () => bearer() || null,
+    lastEventId: fields.start.value === 'cursor' ? fields.cursor.value.trim() : '',
+    onState: (state, details) => showState(state, details, url),
+    onBytes: showBytes,
+    onMessage: (message) => {
+      if (message.type !== 'heartbeat') counts.events += 1
+      showCounts()
+    },
+  })
+  connection.open()
+})
+
+byId('cut').addEventListener('click', () => {
+  connection.close()
+  byId('restore').focus()
+})
+byId('restore').addEventListener('click', () => {
+  connection.open()
+  byId('cut').focus()
+})
+
+const LOOK = { connecting: 'warn busy', open: 'good', waiting: 'warn busy', closed: '', failed: 'bad' }
+
+function showState(state, details, url) {
+  byId('state').textContent = { closed: 'cut', waiting: 'reconnecting' }[state] ?? state
+  byId('state').className = `pill ${LOOK[state]}`
+  byId('restore').hidden = state !== 'closed' && state !== 'failed'
+  byId('cut').hidden = !byId('restore').hidden
+  byId('cut').disabled = false
+  byId('connect').textContent = 'Connect anew'
+  if (state === 'connecting') {
+    pending = ''
+    text = new TextDecoder('utf-8', { ignoreBOM: true })
+    counts.connections += 1
+    mark('', 'GET', `${url.pathname}${decodeURIComponent(url.search)}`, details.sent && `Last-Event-ID: ${details.sent}`)
+  } else if (state === 'open') mark('good', 'Open')
+  else if (state === 'closed') mark('warn', 'Cut here', '', connection.lastEventId && `goes on after ${connection.lastEventId}`)
+  else if (state === 'waiting') mark('warn', `Back in ${(details.delay / 1000).toFixed(1)} s`, '', said(details))
+  else if (state === 'failed') mark('bad', 'Refused', '', said(details))
+  showCounts()
+}
+
+const said = ({ problem, error }) => (problem ? `${problem.status} ${problem.detail}` : error ? error.message : 'the stream ended')
+
+// -- the wire ------------------------------------------------------------------------------------------------------------
+
+function showBytes(bytes) {
+  counts.bytes += bytes.length
+  pending += text.decode(bytes, { stream: true })
+  for (let end; (end = /(\r\n\r\n|\n\n|\r\r)/.exec(pending)); ) {
+    showFrame(pending.slice(0, end.index + end[0].length))
+    pending = pending.slice(end.index + end[0].length)
+  }
+  while (/^:[^\r\n]*\n/.test(pending)) { // comment lines stand alone
+    const length = pending.indexOf('\n') + 1
+    showFrame(pending.slice(0, length))
+    pending = pending.slice(length)
+  }
+  showCounts()
+}
+
+function showFrame(raw) {
+  const type = /^event: ?(.*)$/m.exec(raw)?.[1] ?? (raw.startsWith(':') ? 'heartbeat' : 'message')
+  const known = ['connected', 'heartbeat', 'reset', 'closing', 'token_expiring', 'message']
+  const frame = element('div', `frame event-${known.includes(type) ? type : 'other'}`)
+  for (const line of raw.replace(/(\r\n|\r|\n){2}$/, '').split(/(?<=\n)/)) {
+    const [, name, value] = /^([^:]*:)([^]*)$/.exec(line) ?? [null, '', line]
+    const kind = name === ':' ? 'comment' : name.slice(0, -1)
+    frame.append(element('span', 'name', name), element('span', kind, value))
+  }
+  frame.dataset.raw = raw
+  show(frame)
+}
+
+function mark(look, title, place = '', note = '') {
+  const line = element('div', `mark ${look}`)
+  line.append(element('strong', '', title))
+  if (place) line.append(element('code', '', place))
+  if (note) line.append(element('span', '', note))
+  line.dataset.raw = `# ${[title, place, note].filter(Boolean).join(' · ')}\n`
+  show(line)
+}
+
+function show(node) {
+  byId('empty')?.remove()
+  frames.append(node)
+  while (frames.childElementCount > MAX_SHOWN) frames.firstElementChild.remove()
+  follow()
+}
+
+function follow() {
+  if (byId('follow').checked) frames.scrollTop = frames.scrollHeight
+}
+new ResizeObserver(follow).observe(frames)
+byId('follow').addEventListener('change', follow)
+
+function element(tag, className, content = '') {
+  const made = document.createElement(tag)
+  if (className) made.className = className
+  made.textContent = content
+  return made
+}
+
+function showCounts() {
+  byId('count-events').textContent = counts.events.toLocaleString()
+  byId('count-bytes').textContent = counts.bytes.toLocaleString()
+  byId('count-connections').textContent = counts.connections.toLocaleString()
+  byId('last-id').textContent = connection?.lastEventId || '–'
+}
+
+byId('heartbeats').addEventListener('change', (event) => {
+  frames.classList.toggle('without-heartbeats', !event.target.checked)
+})
+byId('clear').addEventListener('click', () => {
+  frames.replaceChildren()
+  counts = { events: 0, bytes: 0, connections: counts.connections }
+  showCounts()
+})
+byId('copy').hidden = !navigator.clipboard // only on HTTPS and on this machine
+byId('copy').addEventListener('click', async (event) => {
+  await navigator.clipboard.writeText([...frames.children].map((node) => node.dataset.raw ?? '').join(''))
+  event.target.textContent = 'Copied'
+  setTimeout(() => (event.target.textContent = 'Copy'), 1500)
+})
+
+// -- publishing ----------------------------------------------------------------------------------------------------------
+
+const isText = () => byId('kind-text').checked
+const names = (value) => value.split(/[\s,]+/).filter(Boolean)
+
+function publishing() {
+  const { channel, type, data, permissions, key } = fields
+  const headers = { ...authorization(), ...(key.value ? { 'Idempotency-Key': key.value } : {}) }
+  if (isText()) {
+    const url = new URL(`channels/${channel.value.trim()}`, base)
+    if (type.value) url.searchParams.set('type', type.value)
+    for (const name of names(permissions.value)) url.searchParams.append('permission', name)
+    return { url, options: { method: 'POST', headers: { ...headers, 'Content-Type': 'text/plain' }, body: data.value } }
+  }
+  const known = { channel: channel.value.trim() }
+  if (type.value) known.type = type.value
+  if (permissions.value) known.permissions = names(permissions.value)
+  // The data goes in as it was typed, so that the hub, and not this page, says what is wrong with it.
+  const body = `${JSON.stringify(known).slice(0, -1)}, "data": ${data.value.trim() || 'null'}}`
+  return { url: new URL('events', base), options: { method: 'POST', headers: { ...headers, 'Content-Type': 'application/json' }, body } }
+}
+
+async function publish() {
+  const { url, options } = publishing()
+  const note = byId('published')
+  note.hidden = false
+  try {
+    const response = await fetch(url, options)
+    const answer = await response.json()
+    note.className = `notice ${response.ok ? 'good' : 'bad'}`
+    note.textContent = response.ok ? `${response.status} · ${answer.ids.join(', ')}` : `${response.status} ${answer.title}: ${answer.detail}`
+  } catch (error) {
+    note.className = 'notice bad'
+    note.textContent = `The hub did not answer: ${error.message}`
+  }
+}
+
+byId('publish').addEventListener('submit', (event) => {
+  event.preventDefault()
+  publish()
+})
+fields.data.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) byId('publish').requestSubmit()
+})
+for (const radio of document.querySelectorAll('[name=kind]')) {
+  radio.addEventListener('change', () => {
+    if (isText() && fields.data.value.startsWith('{"text": "Hello')) fields.data.value = 'Hello from the playground'
+  })
+}
+
+// -- identity, curl, theme -------------------------------------------------------------------------------------------------
+
+async function showIdentity() {
+  const pill = byId('identity')
+  const response = await fetch(new URL('channels?limit=1', base), { headers: authorization() }).catch(() => null)
+  const [words, look] =
+    response === null ? ['hub unreachable', 'bad']
+    : response.ok && bearer() ? ['token accepted', 'good']
+    : response.ok ? ['no token needed', 'good']
+    : response.status === 401 && !bearer() ? ['token needed', 'warn']
+    : [`refused: ${response.status}`, 'bad']
+  pill.textContent = words
+  pill.className = `pill ${look}`
+}
+
+const quoted = (value) => `'${value.replaceAll("'", "'\\''")}'`
+
+function showCurl() {
+  const token = bearer() ? ` -H "Authorization: Bearer $TOKEN"` : ''
+  const { url, options } = publishing()
+  const headers = Object.entries(options.headers)
+    .filter(([name]) => name !== 'Authorization')
+    .map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`)
+    .join('')
+  byId('curl').textContent =
+    `curl -N${token} ${quoted(String(streamUrl()))}\n\ncurl${token}${headers} -d ${quoted(options.body)} ${quoted(String(url))}`
+}
+
+fields.start.addEventListener('change', () => {
+  byId('cursor-field').hidden = fields.start.value !== 'cursor'
+  if (fields.start.value === 'cursor') fields.cursor.focus()
+})
+fields.token.addEventListener('change', showIdentity)
+byId('who').addEventListener('submit', (event) => {
+  event.preventDefault()
+  showIdentity()
+})
+document.addEventListener('input', showCurl)
+document.addEventListener('change', showCurl)
+
+const remembered = localStorage.getItem('headwater-theme')
+if (remembered) document.documentElement.dataset.theme = remembered
+byId('theme').addEventListener('click', () => {
+  const root = document.documentElement
+  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
+  root.dataset.theme = isDark ? 'light' : 'dark'
+  localStorage.setItem('headwater-theme', root.dataset.theme)
+})
+
+// A link may bring the fields along, and start at once: playground?channel=room:42&connect
+const asked = new URLSearchParams(location.search)
+if (asked.has('channel')) {
+  fields.channels.value = asked.getAll('channel').join(' ')
+  fields.channel.value = asked.get('channel')
+}
+showIdentity()
+showCurl()
+if (asked.has('connect')) byId('subscribe').requestSubmit()
