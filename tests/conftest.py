@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest.register_assert_rewrite("tests.support")
+# Helpers that tests share fail with as much detail as the tests themselves.
+pytest.register_assert_rewrite(*(f"tests.{path.name}" for path in Path(__file__).parent.iterdir() if path.is_dir()))
 
 # The suite gives the same verdict on the same code, so its random inputs are the same each time; `make fuzz` looks for
 # new ones. No deadline: a busy machine is not a defect.

@@ -15,7 +15,8 @@ from headwater.asgi.limits import Limiter, Limits
 from headwater.asgi.metrics import HubCollector
 from headwater.asgi.routes import ROUTES
 from headwater.brokers import open_broker
-from headwater.cli import main, settings
+from headwater.cli import settings
+from headwater.cli.main import main
 from headwater.event import RESERVED_TYPES, ResetReason
 from headwater.hub import Hub
 from headwater.stream import CloseReason
