@@ -13,9 +13,10 @@ from tests.support.source import ROOT, SOURCE, files_in, modules, tree_of
 
 UNMIRRORED = {
     "brokers.base": "protocols and values only; every broker's test runs the contract suite against it",
+    "testing.contract": "tests themselves, for brokers; every broker's test runs them",
     "__main__": "hands over to the command, as the tests that start `python -m headwater` show",
 }
-"""Modules without a test file of their own, and why."""
+"""Modules and packages without test files of their own, and why."""
 
 
 def needs_mirror(module: str) -> bool:
@@ -23,7 +24,8 @@ def needs_mirror(module: str) -> bool:
     path = modules()[module]
     functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     behaves = path.name != "__init__.py" or any(isinstance(node, functions) for node in tree_of(path).body)
-    return behaves and module.removeprefix("headwater.") not in UNMIRRORED
+    name = module.removeprefix("headwater.")
+    return behaves and not any(name == excepted or name.startswith(f"{excepted}.") for excepted in UNMIRRORED)
 
 
 def mirrors_of(module: str) -> list[Path]:
