@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Helpers that tests share fail with as much detail as the tests themselves.
+pytest.register_assert_rewrite("headwater.testing")
 pytest.register_assert_rewrite(*(f"tests.{path.name}" for path in Path(__file__).parent.iterdir() if path.is_dir()))
 
 # The suite gives the same verdict on the same code, so its random inputs are the same each time; `make fuzz` looks for
