@@ -8,6 +8,7 @@ numbers are a lower bound.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
@@ -118,6 +119,8 @@ async def _publish(host: str, port: int, token: str | None, events: int) -> None
             await reader.readexactly(length)
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 def _request(method: str, path: str, host: str, token: str | None, body: bytes = b"") -> bytes:
@@ -155,7 +158,11 @@ async def _hub(url: str | None, echo: Echo) -> AsyncIterator[str]:
                 raise ClientError(f"the hub did not start: {line.strip()}")
             address = "http://" + line.split("http://", 1)[1].split()[0].rstrip('",')
             echo(f"a hub on {address}, log in a temporary file")
+            reading = asyncio.create_task(process.stderr.read())  # a full pipe would hold the hub up
             yield address
-        finally:
             process.terminate()
+            await reading
+        finally:
+            if process.returncode is None:
+                process.kill()
             await process.wait()

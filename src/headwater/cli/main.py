@@ -128,7 +128,7 @@ def publish(
     """Publish one event; DATA is JSON, or comes from standard input. Prints the event's id."""
     from headwater.cli import tools
 
-    body = data if data is not None else click.get_text_stream("stdin").read()
+    body = data if data is not None else sys.stdin.read()
     click.echo(tools.publish(channel, body, type=type_, text=text, permissions=permission, **options))
 
 
