@@ -18,6 +18,7 @@ import msgspec
 
 from headwater.brokers import open_broker
 from headwater.event import Draft, Event, Position
+from tests.support.waiting import until
 
 
 class Feed:
@@ -71,8 +72,8 @@ async def publish(path: str, name: str, appends: int, at_once: int, *, feeding: 
     if feeding:
         say("done")
         sys.stdin.readline()
-        while len(feed.seqs) < (await broker.head()).seq:  # noqa: ASYNC110 (the other processes' events)
-            await asyncio.sleep(0.001)
+        head = (await broker.head()).seq
+        await until(lambda: len(feed.seqs) >= head, "the other processes' events")
         say({"fed": feed.seqs})
     await broker.aclose()
 
