@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 import pytest
@@ -83,7 +84,32 @@ async def test_a_malformed_event_is_not_sent() -> None:
     async with serving() as server, publisher(server) as hub:
         with pytest.raises(InvalidEvent):
             await hub.publish("a", "reset")
+        with pytest.raises(InvalidInput):
+            await hub.publish_text("a", "hi", permissions="rooms.read")
         assert server.asked == []
+
+
+async def test_text_is_published() -> None:
+    """Plain text goes to the channel's own route, with its type and permissions, and with the caller's key or one made up."""
+    async with serving(accepted("e-1"), accepted("e-2")) as server, publisher(server) as hub:
+        assert await hub.publish_text("a:b/c=d", "h\u00e9llo\r\n", "note", permissions=["q", "p"]) == "e-1"
+        assert await hub.publish_text("a", "", idempotency_key="order-7") == "e-2"
+    first, second = server.asked
+    assert (first.method, unquote(first.target)) == ("POST", "/channels/a:b/c=d")
+    assert first.query == [("type", "note"), ("permission", "p"), ("permission", "q")]
+    assert first.headers["content-type"] == "text/plain; charset=utf-8"
+    assert first.body.decode() == "h\u00e9llo\n"
+    assert (second.query, second.body) == ([("type", "message")], b"")
+    assert second.headers["idempotency-key"] == "order-7"
+    assert len(first.headers["idempotency-key"]) == 32
+
+
+async def test_the_text_route_is_beside_the_publishers() -> None:
+    """A hub below a path keeps its path."""
+    async with serving(accepted("e-1")) as server:
+        async with Publisher(f"{server.url}/live/events?x=1") as hub:
+            await hub.publish_text("a", "hi")
+    assert server.asked[0].target == "/live/channels/a"
 
 
 # Trying again
@@ -159,9 +185,11 @@ async def test_a_fixed_token_is_not_renewed() -> None:
 )
 async def test_an_answer_that_is_no_hubs(script: Answer) -> None:
     """An answer without the right number of ids is an error: what took the event is no hub."""
-    async with serving(script) as server, publisher(server) as hub:
+    async with serving(script, script) as server, publisher(server) as hub:
         with pytest.raises(ProtocolError, match="check the URL"):
             await hub.publish("a")
+        with pytest.raises(ProtocolError, match="check the URL"):
+            await hub.publish_text("a", "hi")
 
 
 async def test_half_an_answer_is_none() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headwater.client import ReceivedEvent, Reset
+from headwater.client import ReceivedEvent, Reset, State, Status
 from headwater.errors import ProtocolError
 
 
@@ -45,3 +45,16 @@ def test_data_that_is_not_what_was_expected(data: str) -> None:
 def test_a_reset_is_read_as_far_as_possible(data: str, reset: Reset) -> None:
     """A reset is news even where its details cannot be read."""
     assert Reset.parse(data) == reset
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (Status(state=State.OPEN), "open"),
+        (Status(state=State.FAILED, reason="403 Forbidden"), "failed: 403 Forbidden"),
+        (Status(state=State.WAITING, reason="the stream ended", delay=2.25), "waiting for 2.2 s: the stream ended"),
+    ],
+)
+def test_a_status_in_one_line(status: Status, line: str) -> None:
+    """As a person would say it."""
+    assert str(status) == line

@@ -10,11 +10,12 @@ import asyncio
 import uuid
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx2
 import msgspec
 
+from headwater.channels import check_permissions
 from headwater.client.http import (
     ANSWER_WITHIN,
     Credentials,
@@ -40,6 +41,16 @@ MAX_ANSWER = 1 << 20
 
 class _Published(msgspec.Struct):
     ids: tuple[str, ...]
+
+
+class _Post(NamedTuple):
+    """A request as all of its attempts send it."""
+
+    url: httpx2.URL
+    body: bytes
+    kind: str
+    key: str  # made once, so that every attempt after the first is known as such
+    events: int  # how many, and so how many ids to expect
 
 
 class Publisher:
@@ -105,7 +116,7 @@ class Publisher:
         """Publish several events, all or none; return their ids in order.
 
         Raises:
-            InvalidInput: there are more than 1,000, or one is text (which travels alone: POST it to /channels/NAME).
+            InvalidInput: there are more than 1,000, or one is text (which travels alone: see `publish_text`).
             RequestRefused, Unreachable, ProtocolError: see `publish`.
         """
         batch = [_as_json(draft) for draft in drafts]
@@ -113,18 +124,45 @@ class Publisher:
             return ()
         if len(batch) > MAX_BATCH:
             raise InvalidInput(f"{len(batch)} events in one batch", expected=f"at most {MAX_BATCH}")
-        ids = await self._send(msgspec.json.encode(batch if len(batch) > 1 else batch[0]))
-        if len(ids) != len(batch):
-            raise ProtocolError(f"the hub answered with {len(ids)} ids for {len(batch)} events", fix="check the URL")
-        return ids
+        body = msgspec.json.encode(batch if len(batch) > 1 else batch[0])
+        return await self._send(_Post(self._url, body, "application/json", uuid.uuid4().hex, len(batch)))
 
-    async def _send(self, body: bytes) -> tuple[str, ...]:
-        """Send a request until it is answered or hopeless. The key is made once, for all attempts."""
-        key = uuid.uuid4().hex
+    async def publish_text(
+        self,
+        channel: str,
+        text: str,
+        type: str = "message",
+        *,
+        permissions: Iterable[str] = (),
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Publish one event whose data is plain text and no JSON; return its id. The text goes to the hub's route for people,
+        `/channels/NAME` beside this publisher's own.
+
+        Raises:
+            See `publish`.
+        """
+        draft = Draft(
+            channel=channel,
+            type=type,
+            data=text,
+            text=True,
+            permissions=check_permissions(permissions),
+            idempotency_key=idempotency_key,
+        )
+        url = self._url.join(f"channels/{draft.channel}").copy_add_param("type", type)
+        for permission in sorted(draft.permissions):
+            url = url.copy_add_param("permission", permission)
+        key = idempotency_key or uuid.uuid4().hex
+        (id,) = await self._send(_Post(url, draft.data.encode(), "text/plain; charset=utf-8", key, 1))
+        return id
+
+    async def _send(self, post: _Post) -> tuple[str, ...]:
+        """Send a request until it is answered or hopeless."""
         budget = Budget()
         while True:
             try:
-                return await self._try(body, key)
+                return await self._try(post)
             except Interrupted as interrupted:
                 budget, step = decide(
                     budget,
@@ -141,12 +179,12 @@ class Publisher:
                     case _:
                         raise interrupted.error from interrupted
 
-    async def _try(self, body: bytes, key: str) -> tuple[str, ...]:
+    async def _try(self, post: _Post) -> tuple[str, ...]:
         headers = httpx2.Headers(self._headers)
-        headers.update({"Content-Type": "application/json", "Accept": "application/json", "Idempotency-Key": key})
+        headers.update({"Content-Type": post.kind, "Accept": "application/json", "Idempotency-Key": post.key})
         headers.update(await self._credentials.headers())
         with interruptions(Why.UNREACHABLE):
-            request = self._client.build_request("POST", self._url, headers=headers, content=body)
+            request = self._client.build_request("POST", post.url, headers=headers, content=post.body)
             async with asyncio.timeout(ANSWER_WITHIN):
                 response = await self._client.send(request, stream=True)
         if response.status_code not in (200, 201):
@@ -157,10 +195,7 @@ class Publisher:
                     answer = await read_body(response, MAX_ANSWER)
         finally:
             await response.aclose()
-        try:
-            return msgspec.json.decode(answer, type=_Published).ids
-        except msgspec.MsgspecError as error:
-            raise ProtocolError(f"the answer is no hub's: {error}", fix="check the URL") from error
+        return _ids(answer, post.events)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
@@ -176,9 +211,19 @@ class Publisher:
         await self.aclose()
 
 
+def _ids(answer: bytes, count: int) -> tuple[str, ...]:
+    try:
+        ids = msgspec.json.decode(answer, type=_Published).ids
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"the answer is no hub's: {error}", fix="check the URL") from error
+    if len(ids) != count:
+        raise ProtocolError(f"the answer has {len(ids)} ids for {count} events", fix="check the URL")
+    return ids
+
+
 def _as_json(draft: Draft) -> dict[str, Any]:
     if draft.text:
-        raise InvalidInput("a draft of a batch is text", expected="JSON", fix="publish it with Draft.json")
+        raise InvalidInput("a draft of a batch is text", expected="JSON", fix="use publish_text, or Draft.json")
     fields: dict[str, Any] = {"channel": draft.channel, "type": draft.type, "data": msgspec.Raw(draft.data.encode())}
     if draft.permissions:
         fields["permissions"] = sorted(draft.permissions)

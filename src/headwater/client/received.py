@@ -86,3 +86,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     failures: int = 0
     delay: float = 0.0
+
+    def __str__(self) -> str:
+        """One line for a log or a person."""
+        until = f" for {self.delay:.1f} s" if self.state is State.WAITING else ""
+        return f"{self.state}{until}{': ' if self.reason else ''}{self.reason}"
