@@ -46,7 +46,7 @@ enum {
 
 static int epoll, port;
 static struct connection streams[MAX_STREAMS], publishers[MAX_PUBLISHERS];
-static int stream_count, publisher_count;
+static int stream_count, publisher_count; /* of publishers: those that the current command may use */
 static char *requests[MAX_REQUESTS];
 static int request_count;
 static uint64_t next_number; /* of the next event; never used twice */
@@ -235,18 +235,16 @@ static void turn(void)
     }
 }
 
-/* Makes as many connections to publish on, and again those that the server closed in the meantime. */
+/* Sees to the connections to publish on: new ones, and those that the server closed in the meantime. */
 static void want_publishers(int count)
 {
     turn();
-    for (int i = 0; i < count && i < MAX_PUBLISHERS; i++) {
-        if (i == publisher_count) {
-            memset(&publishers[i], 0, sizeof publishers[i]);
-            publishers[publisher_count++].fd = -1;
+    publisher_count = count < MAX_PUBLISHERS ? count : MAX_PUBLISHERS;
+    for (struct connection *c = publishers; c < publishers + publisher_count; c++)
+        if (c->fd <= 0) {
+            memset(c, 0, sizeof *c);
+            connect_to_server(c, 0);
         }
-        if (publishers[i].fd < 0)
-            connect_to_server(&publishers[i], 0);
-    }
 }
 
 static bool stuck(void)

@@ -160,7 +160,7 @@ def running(system: System) -> Iterator[tuple[Server, Generator]]:
             except ScenarioFailed as error:
                 log = BUILD / f"{system.name}.failed.log"
                 log.write_bytes((directory / "server.log").read_bytes())
-                raise ScenarioFailed(f"{error} (its output: {log})") from None
+                raise ScenarioFailed(f"{error} (its output: {log.relative_to(BUILD.parent.parent)})") from None
 
 
 def fan_out(system: System, streams: int, plan: Plan) -> FanOut:
