@@ -11,7 +11,7 @@ import socket
 import struct
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 Direction = Literal["up", "down"]
@@ -152,7 +152,8 @@ class Proxy:
 def _end(writer: StreamWriter) -> None:
     """Send FIN, unless the connection has gone."""
     if not writer.is_closing():
-        writer.write_eof()
+        with suppress(OSError):  # gone in the kernel, and asyncio has not heard of it yet
+            writer.write_eof()
 
 
 async def _close(writer: StreamWriter) -> None:
