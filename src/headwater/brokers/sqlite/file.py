@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -38,7 +38,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     synchronous: Literal["full", "normal"] = "full"
-    busy_timeout: int = 5000
+    busy_timeout: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 5000
 
 
 class Link:

@@ -1,0 +1,49 @@
+"""Opening brokers by URL."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+from headwater.brokers import open_broker
+from headwater.brokers.base import Retention
+from headwater.brokers.memory import MemoryBroker
+from headwater.brokers.sqlite import SqliteBroker
+from headwater.errors import ConfigurationError
+
+
+def test_the_scheme_chooses_the_broker() -> None:
+    """Each gets the retention."""
+    assert isinstance(open_broker("memory://", retention=Retention(key_age=1)), MemoryBroker)
+    assert isinstance(open_broker("sqlite:///events.db"), SqliteBroker)
+
+
+@pytest.mark.parametrize("url", ["", "events.db", "/events.db", "mongodb://x", "Memory"])
+def test_an_unknown_scheme_is_refused(url: str) -> None:
+    """With the schemes that there are."""
+    with pytest.raises(ConfigurationError, match="expected memory://"):
+        open_broker(url)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it."""
+
+    def import_module(name: str) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'driver'", name="driver")
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(ConfigurationError, match=r"needs driver.*pip install 'headwater\[sqlite\]'"):
+        open_broker("sqlite:///events.db")
+
+
+def test_a_driver_is_imported_only_when_asked_for() -> None:
+    """Importing the package loads no broker."""
+    code = (
+        "import sys, headwater.brokers; print(*(name for name in sys.modules if 'sqlite' in name or 'memory' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
