@@ -1,0 +1,196 @@
+"""The hub in somebody's application: lifespan, signals, and what `stream` makes of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from headwater import Hub, Principal
+from headwater.brokers import open_broker
+from headwater.errors import InvalidChannel, InvalidCursor, InvalidInput, NotAcceptable
+from headwater.testing.asgi import open_stream
+from headwater.testing.asgi import request as call
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A running hub in memory."""
+    made = Hub("memory://")
+    async with made.lifespan():
+        yield made
+
+
+def asking(query: str = "", **headers: str) -> Request:
+    """A request as a route gets it."""
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": query.encode(), "headers": pairs}
+    return Request({**scope, "client": ("192.0.2.7", 1)})
+
+
+async def test_stream_makes_a_stream_of_what_the_request_asks(hub: Hub) -> None:
+    """Cursor and address come from the request; channels, principal and shape from the application."""
+    await hub.publish("a", "said", 1, permissions=["p"])
+    await hub.publish("b", "said", 2)
+    response = hub.stream(
+        asking("since=all"),
+        "a",
+        "b",
+        "a",
+        principal=Principal(id="ada", permissions=frozenset({"p"})),
+        connected="hello",
+        hello=lambda default: {"mine": default["channels"]},
+        headers={"x-mine": "1"},
+    )
+    async with open_stream(response, "/") as stream:
+        assert stream.headers["x-mine"] == "1"
+        first, *rest = [await stream.message() for _ in range(3)]
+        assert (first.type, json.loads(first.data)) == ("hello", {"mine": ["a", "b"]})
+        assert [(message.channel, message.data) for message in rest] == [("a", "1"), ("b", "2")]
+        (info,) = hub.infos()
+        assert (info.principal, info.address, info.channels) == ("ada", "192.0.2.7", ("a", "b"))
+
+
+async def test_the_same_request_as_a_poll(hub: Hub) -> None:
+    """`Accept: application/json` on the same route gets the same events as JSON."""
+    await hub.publish("a", "said", 1)
+    reply = await call(hub.stream(asking("since=all", accept="application/json"), "a"), "GET", "/")
+    assert [event["data"] for event in reply.json()["events"]] == [1]
+
+
+async def test_fields_are_added_to_the_first_frame(hub: Hub) -> None:
+    """A mapping as hello extends the default."""
+    async with open_stream(hub.stream(asking(), "a", hello={"roomId": 7}), "/") as stream:
+        data = json.loads((await stream.message()).data)
+        assert data["roomId"] == 7
+        assert {"cursor", "channels", "time"} < data.keys()
+
+
+async def test_malformed_requests_are_errors_in_the_route(hub: Hub) -> None:
+    """They can be handled where other errors of the application are."""
+    with pytest.raises(InvalidInput, match="no channel"):
+        hub.stream(asking())
+    with pytest.raises(InvalidChannel):
+        hub.stream(asking(), "a b")
+    with pytest.raises(InvalidChannel):
+        hub.stream(asking(), "$own")
+    with pytest.raises(InvalidCursor):
+        hub.stream(asking("since=x"), "a")
+    with pytest.raises(NotAcceptable):
+        hub.stream(asking(accept="image/png"), "a")
+
+
+async def test_a_broker_of_your_own_is_taken_as_it_is() -> None:
+    """An object instead of a URL."""
+    broker = open_broker("memory://")
+    hub = Hub(broker, heartbeat=3)
+    assert hub.broker is broker
+    assert hub.timing.heartbeat == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_t03_a_signal_drains_and_then_goes_where_it_went_before(number: signal.Signals) -> None:
+    """T3: the hub puts itself before the handler that the server installed, and takes itself out at the end."""
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        installed = signal.getsignal(number)
+        hub = Hub("memory://")
+        async with hub.lifespan():
+            async with open_stream(hub.stream(asking(), "a"), "/") as stream:
+                await stream.message()
+                os.kill(os.getpid(), number)
+                assert [message.type async for message in stream] == ["closing"]
+            assert hub.is_draining
+            assert heard == [number]
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0)
+            assert heard == [number, number]
+        assert signal.getsignal(number) is installed
+    finally:
+        signal.signal(number, before)
+
+
+async def test_a_handler_installed_later_is_left_alone() -> None:
+    """Whoever chained after us keeps its place."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        async with Hub("memory://").lifespan():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def test_the_default_action_follows_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a server's handler the signal does what it would have done: it is raised again with its default action. An
+    ignored one stays ignored."""
+    raised: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        async with Hub("memory://").lifespan():
+            for number in before:
+                handler: Any = signal.getsignal(number)
+                handler(number, None)
+        assert raised == [signal.SIGTERM]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_t03_in_another_thread_there_are_no_signals() -> None:
+    """T3: a server in a thread works; its application calls `drain` itself, here through the end of the lifespan."""
+    done: list[bool] = []
+
+    async def main() -> None:
+        handler = signal.getsignal(signal.SIGTERM)
+        hub = Hub("memory://")
+        async with hub.lifespan():
+            assert signal.getsignal(signal.SIGTERM) is handler
+            await hub.publish("a")
+        done.append(hub.is_draining)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    thread.join()
+    assert done == [True]
+
+
+async def test_a_late_signal_finds_the_hub_stopped() -> None:
+    """A signal that comes after the end changes nothing."""
+    hub = Hub("memory://")
+    handlers: list[Any] = []
+    async with hub.lifespan():
+        handlers.append(signal.getsignal(signal.SIGINT))
+        hub._drain_soon()
+        await asyncio.sleep(0)
+        hub._drain_soon()
+    hub._drain_soon()
+
+
+def test_a_signal_after_the_loop_has_closed_is_passed_on() -> None:
+    """Between the loop's end and the process's, the server's handler still gets it."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        hub = Hub("memory://")
+
+        async def main() -> Any:
+            async with hub.lifespan():
+                return signal.getsignal(signal.SIGTERM)
+
+        handler = asyncio.run(main())
+        handler(signal.SIGTERM, None)
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,278 @@
+"""The stream as a response: its head, the fallback through `send`, and every way in which either can end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from headwater.asgi.stream import DETACH, HIGH_WATER, SendWriter, StreamResponse
+from headwater.brokers import open_broker
+from headwater.errors import BrokerUnavailable
+from headwater.hub import Hub, Subscription
+from headwater.stream import CloseReason
+from headwater.testing.asgi import open_stream, request
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """A running hub in memory."""
+    made = Hub(open_broker("memory://"))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+class Released:
+    """Counts how often what was lent for a stream is given back."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
+def response(hub: Hub, released: Released | None = None, headers: dict[str, str] | None = None) -> StreamResponse:
+    """A stream of channel a."""
+    return StreamResponse(hub, Subscription(channels=("a",), release=released), headers=headers)
+
+
+async def test_first_bytes_come_at_once_and_events_follow(hub: Hub) -> None:
+    """The head has the headers that proxies need, and the first frame does not wait for an event."""
+    async with open_stream(response(hub, headers={"x-extra": "1"}), "/") as stream:
+        assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert (stream.headers["vary"], stream.headers["x-extra"]) == ("Accept", "1")
+        assert "content-length" not in stream.headers
+        assert (await stream.message()).type == "connected"
+        await hub.publish("a", "said", 1)
+        assert (await stream.message()).data == "1"
+
+
+async def test_t22_head_has_no_body_and_no_stream(hub: Hub) -> None:
+    """T22: HEAD gets the head, opens nothing, and gives back what was lent."""
+    released = Released()
+    reply = await request(response(hub, released), "HEAD", "/")
+    assert (reply.status, reply.body) == (200, b"")
+    assert hub.statistics().opened == 0
+    assert released.times == 1
+
+
+async def test_a_client_that_goes_ends_its_stream(hub: Hub) -> None:
+    """The stream is closed, what was lent is given back once, and no task is left."""
+    released = Released()
+    before = asyncio.all_tasks()
+    async with open_stream(response(hub, released), "/") as stream:
+        await stream.message()
+    assert hub.statistics().ended == {"client": 1}
+    assert released.times == 1
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_drain_ends_the_body(hub: Hub) -> None:
+    """`closing`, then the end that HTTP knows."""
+    async with open_stream(response(hub), "/") as stream:
+        await stream.message()
+        draining = asyncio.create_task(hub.drain(5))
+        assert [message.type async for message in stream] == ["closing"]
+        assert await draining is True
+
+
+async def test_draining_refuses_before_the_head(hub: Hub) -> None:
+    """503 with Retry-After as a problem, counted, and nothing is kept."""
+    released = Released()
+    await hub.drain(0)
+    reply = await request(response(hub, released), "GET", "/")
+    assert reply.status == 503
+    assert int(reply.headers["retry-after"]) >= 1
+    assert hub.statistics().rejections == {"Draining": 1}
+    assert released.times == 1
+
+
+async def test_a_broker_that_cannot_follow_is_a_503(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails before the head is a response, not a cut stream."""
+
+    async def fail(channels: Any) -> Any:
+        raise BrokerUnavailable("the log is gone", retry_after=3)
+
+    released = Released()
+    monkeypatch.setattr(hub.broker, "follow", fail)
+    reply = await request(response(hub, released), "GET", "/")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "3")
+    assert released.times == 1
+
+
+async def test_a_cancelled_request_gives_back_what_was_lent(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client went, or the server stopped, while the broker was asked."""
+    asked = asyncio.Event()
+
+    async def hang(channels: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    released = Released()
+    monkeypatch.setattr(hub.broker, "follow", hang)
+    task = asyncio.create_task(request(response(hub, released), "GET", "/"))
+    await asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert released.times == 1
+
+
+class DrainsAfterTheHead:
+    """An offer to detach during which the hub begins to drain."""
+
+    def __init__(self, hub: Hub, writer: Any = None) -> None:
+        self._hub = hub
+        self._writer = writer
+
+    def prepare(self) -> None:
+        """Before the head."""
+
+    async def __call__(self, hub: Hub) -> Any:
+        """After it."""
+        await self._hub.drain(0)
+        return self._writer
+
+
+class Ended:
+    """A detached connection that says whether it was ended."""
+
+    chunked = False
+    finished = False
+
+    def begin(self, stream: Any) -> None:
+        """Never reached."""
+
+    def finish(self) -> None:
+        """End the body."""
+        self.finished = True
+
+
+async def call(app: StreamResponse, detach: Any) -> list[dict[str, Any]]:
+    """What the application sends, with an offer to detach in its scope."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    scope: Any = {"type": "http", "method": "GET", "headers": [], "extensions": {DETACH: detach}}
+    await app(scope, receive, send)
+    return sent
+
+
+async def test_a_drain_between_head_and_stream_ends_the_body_at_once(hub: Hub) -> None:
+    """The head is out, so there is no other status to give: an empty body, through `send` or on the connection itself."""
+    released = Released()
+    sent = await call(response(hub, released), DrainsAfterTheHead(hub))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert released.times == 1
+
+
+async def test_a_drain_after_detaching_ends_the_connection(hub: Hub) -> None:
+    """The same where the server has let go of the connection already."""
+    released, writer = Released(), Ended()
+    sent = await call(response(hub, released), DrainsAfterTheHead(hub, writer))
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert writer.finished
+    assert released.times == 1
+
+
+async def test_a_stalled_client_lags_and_catches_up(hub: Hub) -> None:
+    """What waits for `send` counts: over HIGH_WATER the stream leaves the live set, and comes back when it is sent."""
+    async with open_stream(response(hub), "/") as stream:
+        await stream.message()
+        sent = [await hub.publish("a", "big", f"{number} " + "x" * 50_000) for number in range(40)]
+        assert hub.statistics().lagging == 1
+        got = [await stream.message() for _ in sent]
+        assert [message.id for message in got] == [str(position) for position in sent]
+        await hub.publish("a", "small", 1)
+        assert (await stream.message()).data == "1"
+        assert hub.statistics().live == 1
+
+
+async def test_an_aborted_stream_ends_though_its_client_does_not_read(hub: Hub) -> None:
+    """`abort` ends a pump that is stuck inside `send`, without an error in the application."""
+    async with open_stream(response(hub), "/") as stream:
+        await stream.message()
+        for number in range(40):
+            await hub.publish("a", "big", f"{number} " + "x" * 50_000)
+        (only,) = hub.streams.open.values()
+        assert hub.end(only, CloseReason.SLOW)
+    assert hub.statistics().ended == {"slow": 1}
+
+
+async def test_t13_a_request_cancelled_by_its_server_still_says_goodbye(hub: Hub) -> None:
+    """T13: some servers end requests by cancelling them. The client gets `closing` and the body's end, and the cancellation
+    goes on its way."""
+    bodies: list[bytes] = []
+    started = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        bodies.append(message.get("body", b""))
+        if bodies[-1]:
+            started.set()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    scope: Any = {"type": "http", "method": "GET", "headers": []}
+    task = asyncio.create_task(response(hub)(scope, receive, send))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert b'{"reason":"drain"}' in bodies[-2]
+    assert bodies[-1] == b""
+    assert hub.statistics().ended == {"drain": 1}
+
+
+async def test_a_request_cancelled_when_its_stream_is_over_is_just_cancelled(hub: Hub) -> None:
+    """Nothing is said twice."""
+    started = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            started.set()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def held(message: Any) -> None:
+        await send(message)
+        if b"closing" in message.get("body", b""):
+            await asyncio.Event().wait()
+
+    scope: Any = {"type": "http", "method": "GET", "headers": []}
+    task = asyncio.create_task(response(hub)(scope, receive, held))
+    await started.wait()
+    (only,) = hub.streams.open.values()
+    hub.end(only, CloseReason.ADMIN)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert hub.statistics().ended == {"admin": 1}
+
+
+async def test_a_writer_that_is_full_before_it_begins_says_so(hub: Hub) -> None:
+    """What was written before the hub knows the stream counts too."""
+    writer = SendWriter(hub)
+    writer.write(b"x" * (HIGH_WATER + 1))
+    async with hub.prepare(Subscription(channels=("a",))) as opening:
+        writer.begin(opening.attach(writer))
+    assert hub.statistics().lagging == 1
+
+
+async def test_aborting_outside_a_task_is_harmless(hub: Hub) -> None:
+    """A writer made by a callback has no task to cancel."""
+    made: list[SendWriter] = []
+    asyncio.get_running_loop().call_soon(lambda: made.append(SendWriter(hub)))
+    await asyncio.sleep(0)
+    made[0].abort()
