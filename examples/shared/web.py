@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, Response
 
+import headwater
 from examples.shared.settings import Settings
 from headwater import HeadwaterError, Hub
 from headwater.asgi.problems import handle_error
@@ -35,6 +36,7 @@ PAGE_HEADERS = {
 }
 
 _SHARED = Path(__file__).parent
+_WEB = Path(headwater.__file__).parent / "web"
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -51,7 +53,7 @@ def page(path: str, folder: Path) -> APIRouter:
     """
     router = APIRouter(include_in_schema=False)
     served = {"": folder / "page.html", "/page.css": folder / "page.css", "/page.js": folder / "page.js"}
-    served |= {"/base.css": _SHARED / "base.css", "/live.js": _SHARED / "live.js"}
+    served |= {"/live.js": _SHARED / "live.js", "/style.css": _WEB / "style.css", "/icon.svg": _WEB / "icon.svg"}
 
     @router.get(path)
     @router.get(path + "/{name}")

@@ -45,10 +45,12 @@ def sky(layer: ElementTree.Element, story: Story, dice: random.Random) -> None:
     """Night, a moon, and stars."""
     hue = dice.randint(215, 275)
     for band in range(8):  # bands instead of a gradient: nothing in the file refers to anything
-        shape(layer, "rect", x=0, y=band * 50, width=WIDTH, height=51, fill=f"hsl({hue} 45% {9 + 3 * band}%)")
+        fill = f"hsl({hue} 45% {9 + 3 * band}%)"
+        shape(layer, "rect", x=0, y=band * 50, width=WIDTH, height=50, fill=fill, shape_rendering="crispEdges")
     x, y, size = dice.randint(60, 580), dice.randint(50, 100), dice.randint(22, 38)
-    shape(layer, "circle", cx=x, cy=y, r=size, fill="hsl(48 80% 86%)")
-    shape(layer, "circle", cx=x + size // 2, cy=y - 4, r=size, fill=f"hsl({hue} 45% 15%)")
+    inner = 1.25 * size
+    crescent = f"M{x} {y - size} A{size} {size} 0 0 0 {x} {y + size} A{inner} {inner} 0 0 1 {x} {y - size}Z"
+    shape(layer, "path", d=crescent, fill="hsl(48 80% 86%)")
     for _ in range(40):
         star = {"cx": dice.randint(0, WIDTH), "cy": dice.randint(0, 220), "r": dice.choice((0.6, 0.9, 1.4))}
         shape(layer, "circle", **star, fill="white", opacity=dice.choice((0.4, 0.7, 1)))
