@@ -184,6 +184,45 @@ async def test_a_drain_after_detaching_ends_the_connection(hub: Hub) -> None:
     assert released.times == 1
 
 
+class LetGo(Ended):
+    """An offer that is kept: a connection that the server has let go of."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.stream: Any = None
+
+    def prepare(self) -> None:
+        """Before the head."""
+
+    async def __call__(self, hub: Hub) -> Any:
+        """After it."""
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Keep the bytes."""
+        self.written += data
+
+    def abort(self) -> None:
+        """Never reached."""
+
+    def begin(self, stream: Any) -> None:
+        """Whose connection it is."""
+        self.stream = stream
+
+
+async def test_a_detached_stream_outlives_its_request(hub: Hub) -> None:
+    """The application returns after the head; everything else goes to the connection, and nothing through `send`."""
+    released, writer = Released(), LetGo()
+    sent = await call(response(hub, released), writer)
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    await hub.publish("a", "said", 1)
+    assert b"event: connected" in writer.written
+    assert writer.written.endswith(b"event: said\ndata: 1\n\n")
+    assert released.times == 0
+    hub.lost(writer.stream)
+    assert released.times == 1
+
+
 async def test_a_stalled_client_lags_and_catches_up(hub: Hub) -> None:
     """What waits for `send` counts: over HIGH_WATER the stream leaves the live set, and comes back when it is sent."""
     async with open_stream(response(hub), "/") as stream:

@@ -22,6 +22,21 @@ def test_it_starts_a_hub_and_reports() -> None:
     assert "p99" in lines[3]
 
 
+def test_bytes_that_are_no_event_of_ours_count_nothing() -> None:
+    """Heartbeats, for example."""
+    arrived: list[int] = []
+    reader = bench.Reader(b"", lambda: None, lambda seconds, count: arrived.append(count))
+    for data in (b"event: conn", b"ected", b"event: heartbeat", b'data: {"at":1.5}\n\ndata: {"at":2.5}\n\n'):
+        reader.data_received(data)
+    assert arrived == [2]
+
+
+async def test_a_hub_that_runs_already_is_left_running() -> None:
+    """With a URL nothing is started."""
+    async with bench._hub("http://hub", print) as url:
+        assert url == "http://hub"
+
+
 def test_a_hub_that_cannot_be_measured_is_said() -> None:
     """Only plain HTTP is measured."""
     with pytest.raises(ClientError, match="without TLS"):
