@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable
@@ -12,7 +13,7 @@ import pytest
 
 from headwater.brokers.sqlite import SqliteBroker
 from headwater.errors import BrokerUnavailable
-from headwater.event import Draft
+from headwater.event import Draft, Position
 from tests.brokers.nodes import copy, delete, put, sqlite_node, write
 
 
@@ -164,3 +165,14 @@ async def test_another_applications_database_in_its_place_stops_everything(path:
             await node.append(Draft(channel="a"))
         with pytest.raises(BrokerUnavailable, match="another application's database"):
             await broker.head()
+
+
+async def test_t26_several_readers_at_once_learn_of_a_new_epoch(path: Path) -> None:
+    """From the file itself, with one look by the writer; the feed is told once, before they have their answers."""
+    async with sqlite_node(path) as (node, broker):
+        await node.fill("a", 1)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE log SET epoch = 'restored'")
+        head, page, again = await asyncio.gather(broker.head(), broker.read(["a"], 0, 9), broker.head())
+        assert head == page.end == again == Position("restored", 1)
+        assert node.feed.restarts == [head]
