@@ -194,7 +194,7 @@ async def test_a_refusal_that_breaks_is_a_refusal() -> None:
 
 async def test_a_refusal_that_hangs_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not come is not waited for."""
-    monkeypatch.setattr(module, "CONNECT_WITHIN", 0.01)
+    monkeypatch.setattr(module, "_PROBLEM_WITHIN", 0.01)
 
     async def hanging(reader: Any, writer: Any) -> bool:
         writer.write(b"HTTP/1.1 404 Whatever\r\nContent-Length: 5000\r\n\r\n")

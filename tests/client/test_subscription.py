@@ -186,13 +186,22 @@ async def test_a_silent_connection_is_left() -> None:
     connected."""
     world = World()
     seen: list[Status] = []
+
+    def status(status: Status) -> None:
+        seen.append(status)
+        if status.state is State.WAITING:
+            events._target.silence.fixed = 30
+
     async with serving(stream(sent(1), end="hold")) as server:
-        events = subscribe(server.url, "a", runtime=world.runtime, silence=0.05, on_status=seen.append)
-        assert await numbers(events) == ["1"]
+        events = subscribe(server.url, "a", runtime=world.runtime, silence=30, on_status=status)
+        async with events, asyncio.timeout(10):
+            assert (await anext(events)).data == "1"
+            events._target.silence.fixed = 0.02
+            world.now += 60
+            assert await anext(events, None) is None
     assert world.waits == [1]
-    assert [(status.reason, status.failures) for status in seen if status.state is State.WAITING] == [
-        ("no byte came in time", 1)
-    ]
+    told = [status for status in seen if status.state is State.WAITING]
+    assert [(status.reason, status.failures) for status in told] == [("no byte came in time", 1)]
 
 
 async def test_silence_is_learnt_from_heartbeats() -> None:

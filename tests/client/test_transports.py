@@ -178,11 +178,11 @@ async def test_a_transport_connects_again() -> None:
 
 async def test_a_silent_stream_ends() -> None:
     """Without a byte for too long the connection counts as dead; every byte is a sign of life, a comment's too."""
-    async with receiving(StreamTransport, stream(wire.COMMENT, wire.COMMENT, end="hold"), silence=Silence(0.05)) as (
-        transport,
-        *_,
-    ):
+    patience = Silence(30)
+    script = stream(wire.COMMENT, wire.COMMENT, end="hold")
+    async with receiving(StreamTransport, script, silence=patience) as (transport, *_):
         await transport.connect()
+        patience.fixed = 0.02
         assert (await ended(transport)).ending == Ending(why=Why.SILENT, lasted=0.0)
 
 

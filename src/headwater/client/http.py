@@ -30,6 +30,7 @@ ANSWER_WITHIN = 30.0
 CONNECT_WITHIN = 10.0
 """Seconds."""
 
+_PROBLEM_WITHIN = 10.0  # seconds for an error's body to come
 _MAX_PROBLEM = 64 * 1024  # bytes read of an error's body
 _VISIBLE = re.compile(r"[\x21-\x7e]+\Z")
 
@@ -151,7 +152,7 @@ async def refusal(response: httpx2.Response, wall: Callable[[], float]) -> Inter
     body = b""
     try:
         with suppress(httpx2.HTTPError, TimeoutError):
-            async with asyncio.timeout(CONNECT_WITHIN):
+            async with asyncio.timeout(_PROBLEM_WITHIN):
                 body = await read_body(response, _MAX_PROBLEM)
     finally:
         await response.aclose()

@@ -189,17 +189,20 @@ class Silence:
 
     Args:
         fixed: seconds; 0 for ever; None to derive it from the heartbeats, starting with `DEFAULT_SILENCE`.
+
+    Attributes:
+        fixed: the same; may be changed at any time.
     """
 
     def __init__(self, fixed: float | None = None) -> None:
-        self._fixed = fixed
+        self.fixed = fixed
         self._derived = DEFAULT_SILENCE
         self._last: float | None = None  # when the hub sent its previous heartbeat, by its own clock
 
     @property
     def seconds(self) -> float | None:
         """The deadline; None for none."""
-        return self._derived if self._fixed is None else self._fixed or None
+        return self._derived if self.fixed is None else self.fixed or None
 
     def opened(self) -> None:
         """A new connection has its own rhythm of heartbeats."""
