@@ -1,0 +1,1 @@
+"""Operations: servers, incidents and automations, on one live channel of which everybody sees what they may."""
