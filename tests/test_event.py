@@ -132,6 +132,15 @@ def test_data_is_what_msgspec_encodes() -> None:
     )
 
 
+def test_t30_the_publishers_data_is_not_shared() -> None:
+    """What a publisher does with its data afterwards changes no event, and building one changes nothing of the data."""
+    data = {"a": [1]}
+    draft = Draft.json("a", data=data)
+    assert data == {"a": [1]}
+    data["a"].append(2)
+    assert draft.data == '{"a":[1]}'
+
+
 def test_raw_json_is_kept_but_for_its_white_space() -> None:
     """JSON that a publisher sent keeps its numbers, escapes and order, and loses its line breaks."""
     raw = msgspec.Raw(b'{ "z": 1e999,\r\n\t"a": [ 1.0, "\\u00e9 \\/" ] }\n')
