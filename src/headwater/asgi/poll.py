@@ -28,7 +28,7 @@ MAX_WAIT: Final = 60.0
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z", re.ASCII)
 
 
-class PolledEvent(msgspec.Struct, frozen=True):
+class PolledEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """One event of an answer.
 
     Attributes:
@@ -37,6 +37,7 @@ class PolledEvent(msgspec.Struct, frozen=True):
         type: `message` if it was published without one.
         data: the JSON value it was published with, or its text.
         time: when the log accepted it, ISO 8601 in UTC.
+        text: said only where it is true: `data` is plain text, and not JSON that happens to be a string.
     """
 
     id: str
@@ -44,6 +45,7 @@ class PolledEvent(msgspec.Struct, frozen=True):
     type: str
     data: msgspec.Raw | str
     time: str
+    text: bool = False
 
 
 class PolledReset(msgspec.Struct, frozen=True):
@@ -92,6 +94,7 @@ def _entry(event: Event) -> PolledEvent:
         event.type,
         event.data if event.text else msgspec.Raw(event.data.encode()),
         timestamp(event.time / 1000),
+        event.text,
     )
 
 

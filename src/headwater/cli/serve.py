@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from headwater.asgi.app import create_app
 from headwater.asgi.library import Hub
 from headwater.asgi.limits import Limits
+from headwater.asgi.register import LogRegister
 from headwater.auth import TicketOffice, TokenSettings, Verifier, check_secure
 from headwater.brokers.base import Rule
 from headwater.cli.running import run_server
@@ -90,10 +91,13 @@ def make_app(settings: Settings, ticket_secret: str) -> ASGIApp:
     """The hub's application."""
     tokens = token_settings(settings)
     check_secure(tokens, dev=settings.dev, host=settings.host)
+    hub = make_hub(settings)
+    # One process remembers used tickets by itself; several need a memory that they share.
+    register = LogRegister(hub.broker) if settings.workers > 1 else None
     return create_app(
-        make_hub(settings),
+        hub,
         verifier=None if settings.dev else Verifier(tokens),
-        tickets=TicketOffice(ticket_secret),
+        tickets=TicketOffice(ticket_secret, register=register),
         limits=limits(settings),
         cors_origins=settings.cors_origins,
         cookie_name=settings.cookie_name,

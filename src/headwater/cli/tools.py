@@ -123,12 +123,15 @@ async def _append(broker: str, draft: Draft) -> str:
 async def _post(url: str, token: str | None, draft: Draft) -> str:
     from headwater.client import Publisher
 
-    if draft.text:
-        raise InvalidInput(
-            "plain text goes to a hub another way",
-            fix=f"use curl: curl -d TEXT {url.rstrip('/')}/channels/{draft.channel}, or leave out --text and give JSON",
-        )
     async with Publisher(url, token) as publisher:
+        if draft.text:
+            return await publisher.publish_text(
+                draft.channel,
+                draft.data,
+                draft.type,
+                permissions=draft.permissions,
+                idempotency_key=draft.idempotency_key,
+            )
         (id,) = await publisher.publish_all([draft])
     return id
 

@@ -1,0 +1,155 @@
+"""`headwater run`, and what every command that serves does."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import signal
+import socket
+import ssl
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from headwater.cli import running as work
+from headwater.cli.settings import Settings
+from headwater.errors import ConfigurationError
+from tests.support.server import running
+
+APP = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        return await send({"type": "lifespan.shutdown.complete"})
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["scheme"].encode()})
+
+def make():
+    return app
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with an application."""
+    (tmp_path / "mine.py").write_text(APP)
+    return tmp_path
+
+
+async def test_it_says_where_it_listens_and_what_it_serves(folder: Path) -> None:
+    """One line, after the application has started; then it ends with status 0 when told to."""
+    async with running("mine:app", cwd=folder) as server:
+        await server.printed(rf"Headwater .* on http://127\.0\.0\.1:{server.port} \(mine:app\)")
+        assert await server.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
+
+
+async def test_a_factory_is_called(folder: Path) -> None:
+    """With --factory the name is a function."""
+    async with running("mine:make", args=["--factory"], cwd=folder) as server:
+        assert server.port
+
+
+async def test_workers_and_reload_listen_in_the_parent(folder: Path) -> None:
+    """The address is the parent's, so it is said once, by it."""
+    for option in (["--workers", "2"], ["--reload"]):
+        async with running("mine:app", args=option, cwd=folder) as server:
+            await server.printed(rf"Headwater .* on http://127\.0\.0\.1:{server.port} ")
+
+
+async def test_an_application_that_cannot_start_is_an_error(folder: Path) -> None:
+    """A module that is not there, and one that fails: a status other than 0, and the reason."""
+    (folder / "broken.py").write_text("raise RuntimeError('no such luck')")
+    for target, reason in (("missing:app", "missing"), ("broken:app", "no such luck")):
+        with pytest.raises(AssertionError, match=reason):
+            async with running(target, cwd=folder):
+                pass
+
+
+def test_development_mode_is_for_this_machine() -> None:
+    """As for `serve`; without it any host may be given, because the application's security is its own."""
+    with pytest.raises(ConfigurationError, match="--dev"):
+        work.run("mine:app", Settings(dev=True, host="0.0.0.0"))
+    work.check_run(Settings(host="0.0.0.0"))
+    work.check_run(Settings(dev=True))
+
+
+def test_a_server_that_never_listened_has_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3, as uvicorn's own."""
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self: None)
+    with pytest.raises(SystemExit, match="3"):
+        work.run("mine:app", Settings())
+
+
+class Supervisor:
+    """What a supervisor is given, written down."""
+
+    given: list[object]
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        Supervisor.given = [*args, kwargs]
+
+    def run(self) -> None:
+        """Nothing to supervise."""
+
+
+@pytest.mark.parametrize("reload", [True, False])
+def test_supervisors_get_the_socket(reload: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bound here, served in processes of their own."""
+    monkeypatch.setattr(work, "ChangeReload", Supervisor)
+    monkeypatch.setattr(work, "Multiprocess", Supervisor)
+    work.run("mine:app", Settings(port=0, workers=2), reload=reload)
+    options = Supervisor.given[-1]
+    assert isinstance(options, dict)
+    (sock,) = options["sockets"]
+    assert sock.getsockname()[1] > 0
+    sock.close()
+
+
+def test_an_ipv6_address_is_shown_in_brackets(caplog: pytest.LogCaptureFixture) -> None:
+    """As it must stand in a URL."""
+    with socket.socket(socket.AF_INET6) as sock, caplog.at_level("INFO"):
+        sock.bind(("::1", 0))
+        work.announce(sock, uvicorn.Config("mine:app", log_config=None), "mine")
+        assert f"on http://[::1]:{sock.getsockname()[1]} (mine)" in caplog.text
+
+
+async def test_it_serves_https_itself(folder: Path) -> None:
+    """With a certificate and its key; streams over TLS take their connections over like any other."""
+    certificate, key = certified(folder)
+    args = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    async with running("mine:app", args=args, cwd=folder) as server:
+        await server.printed(r"on https://127\.0\.0\.1:")
+        command = ["curl", "-sS", "--cacert", str(certificate), f"https://127.0.0.1:{server.port}/"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert (await process.communicate())[0] == b"https"
+
+
+def certified(folder: Path) -> tuple[Path, Path]:
+    """A certificate for this machine, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    assert ssl.create_default_context(cafile=pem)
+    return pem, private
