@@ -110,6 +110,7 @@ class Living(Contract):
             for steps in range(30):
                 drafts = [Draft(channel="a", data=f"[{steps},{i}]", idempotency_key=f"{steps}-{i}") for i in range(3)]
                 await _cancel_after(steps, node.broker.append(drafts))
+                assert len(await node.seqs("a")) - 3 * steps in (0, 3)
                 positions = await node.append(*drafts)
                 assert len(set(positions)) == 3
             page = await node.broker.read(["a"], 0, (await node.broker.head()).seq)

@@ -12,7 +12,7 @@ from headwater.brokers.base import Broker, Retention
 from headwater.event import Draft, Event, Position
 
 PATIENCE = 30.0
-"""Seconds after which a test gives up waiting for the feed. Only a failing test ever waits that long."""
+"""Seconds after which a test gives up waiting for the broker. Only a failing test ever waits that long."""
 
 
 class Recorder:
@@ -100,8 +100,13 @@ class Node:
         self.head = head
 
     async def append(self, *drafts: Draft) -> tuple[Position, ...]:
-        """Append one batch."""
-        return await self.broker.append(drafts)
+        """Append one batch.
+
+        Raises:
+            TimeoutError: that took longer than `PATIENCE`.
+        """
+        async with asyncio.timeout(PATIENCE):
+            return await self.broker.append(drafts)
 
     async def fill(self, channel: str, count: int, data: str = "null") -> list[int]:
         """Append `count` events one by one; their positions."""

@@ -26,6 +26,7 @@ class Reading(Contract):
                 found, after = [], 0
                 while True:
                     page = await node.broker.read(["a", "b", "c"], after, seqs[-1], size)
+                    assert len(page.events) <= size
                     found += _seqs(page)
                     after = page.end.seq
                     if len(page.events) < size:
@@ -67,6 +68,7 @@ class Reading(Contract):
                 found, before = [], seqs[-1] + 1000
                 while True:
                     page = await node.broker.read_back(["a", "b", "c"], before, size)
+                    assert len(page.events) <= size
                     found += _seqs(page)
                     if len(page.events) < size:
                         break
