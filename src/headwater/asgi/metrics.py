@@ -20,6 +20,7 @@ from starlette.responses import Response
 from headwater.asgi.limits import Limiter, Refusal
 from headwater.asgi.request import header_of
 from headwater.asgi.site import Call
+from headwater.errors import HeadwaterError
 from headwater.event import ResetReason
 from headwater.hub import Hub, Statistics
 from headwater.hub.fanout import Latency
@@ -100,7 +101,7 @@ def _events(statistics: Statistics) -> Iterator[Metric]:
 
 
 def _refusals(statistics: Statistics, limiter: Limiter) -> Iterator[Metric]:
-    yield _by("headwater_rejections", "Requests refused.", "title", (), statistics.rejections)
+    yield _by("headwater_rejections", "Requests refused.", "title", _titles(HeadwaterError), statistics.rejections)
     refused = {str(reason): count for reason, count in limiter.refused.items()}
     yield _by("headwater_limited", "Requests over a limit.", "reason", Refusal, refused)
 
@@ -111,6 +112,14 @@ def _by(name: str, text: str, label: str, values: Iterable[str], counts: Mapping
     for value in dict.fromkeys([*map(str, values), *map(str, counts)]):
         family.add_metric([value], counts.get(value, 0))
     return family
+
+
+def _titles(error: type[HeadwaterError]) -> Iterator[str]:
+    """The titles of an error and of all below it that a request may be refused with."""
+    yield error.title
+    for below in error.__subclasses__():
+        if below.status != 500:
+            yield from _titles(below)
 
 
 def _latency(latency: Latency) -> HistogramMetricFamily:

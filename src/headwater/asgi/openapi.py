@@ -123,8 +123,7 @@ def _problem(status: int) -> Json:
 def _schemas(limits: Limits) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(SCHEMAS, ref_template="#/components/schemas/{name}")
     for schema in schemas.values():
-        if "description" in schema:
-            _describe(schema, schema["description"])
+        _describe(schema, schema["description"])
     for name in ("latency_p50_ms", "latency_p99_ms"):
         schemas["Statistics"]["properties"][name]["type"] = ["number", "null"]  # JSON has no infinity
     if limits.max_event_bytes:

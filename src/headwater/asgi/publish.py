@@ -52,7 +52,7 @@ async def publish(call: Call) -> Response:
     media = media_type_of(call.scope)
     if not _is_json(media) or media.charset not in UTF_8:
         raise UnsupportedMedia(
-            f"the body is {media.essence or 'of no stated type'}",
+            f"the body is {media.essence[:80] or 'of no stated type'}",
             expected="application/json in UTF-8",
             fix="send the header Content-Type: application/json, or text to /channels/{channel}",
         )
@@ -70,7 +70,9 @@ async def publish_one(call: Call) -> Response:
     """One event to the channel in the path: its data is the body, as JSON if the request says so, else as text."""
     media = media_type_of(call.scope)
     if media.charset not in UTF_8 or media.essence.startswith("multipart/"):
-        raise UnsupportedMedia(f"the body is {media.essence} {media.charset}".strip(), expected="text or JSON in UTF-8")
+        raise UnsupportedMedia(
+            f"the body is {media.essence[:80]} {media.charset[:80]}".strip(), expected="text or JSON in UTF-8"
+        )
     body = await call.body()
     call.site.limiter.publish(call.principal.id, 1)
     permissions = frozenset(value for name, value in call.query if name == "permission")
@@ -94,8 +96,13 @@ def _decoded(body: bytes) -> list[Incoming]:
     try:
         decoded = msgspec.json.decode(body, type=Incoming | list[Incoming])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"the body is not an event: {error}", expected=_EXPECTED) from None
+        raise InvalidInput(f"the body is not an event: {_cut(str(error))}", expected=_EXPECTED) from None
     return decoded if isinstance(decoded, list) else [decoded]
+
+
+def _cut(text: str) -> str:
+    """A message that may repeat what was sent, without its middle if it is long: where the mistake is stands at its end."""
+    return text if len(text) <= 300 else f"{text[:200]}...{text[-60:]}"
 
 
 def _text(body: bytes) -> str:

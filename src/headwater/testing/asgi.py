@@ -274,7 +274,9 @@ class _Exchange:
     async def _send(self, message: _Message) -> None:
         if message["type"] == "http.response.start":
             self.head.set_result((message["status"], _joined(message.get("headers", ()))))
-        elif message["type"] == "http.response.body" and not self._gone.is_set():
+        elif self._gone.is_set():
+            await asyncio.sleep(0)  # an application that does nothing but send must still get to hear of it
+        elif message["type"] == "http.response.body":
             data = message.get("body", b"")
             self._chunks.append(data)
             self._size += len(data)
@@ -301,7 +303,7 @@ class _Exchange:
                 if data:
                     return data
             if self._is_whole or self._task.done():
-                await self._check()
+                self._check()
                 return b""
             await _or_failure(self._changed.wait(), self._task, self._timeout, "the next bytes of the body")
 
@@ -321,14 +323,14 @@ class _Exchange:
         await asyncio.wait((self._task,), timeout=self._timeout)
         if not self._task.done():
             raise TimeoutError(f"the application did not return within {self._timeout:g} s after the client had gone")
-        await self._check()
+        self._check()
 
     def cancel(self) -> None:
         """End the application's task if it still runs, and the exchange with it."""
         self._gone.set()
         self._task.cancel()
 
-    async def _check(self) -> None:
+    def _check(self) -> None:
         """Raise what the application raised."""
         if self._task.done():
             self._task.result()
