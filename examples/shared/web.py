@@ -36,7 +36,7 @@ PAGE_HEADERS = {
 }
 
 _SHARED = Path(__file__).parent
-_WEB = Path(headwater.__file__).parent / "web"
+WEB = Path(headwater.__file__).parent / "web"
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -44,16 +44,18 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def page(path: str, folder: Path) -> APIRouter:
+def page(path: str, folder: Path, *more: Path) -> APIRouter:
     """The routes of a page: `page.html` in `folder` at `path`, and below it what the page asks for.
 
     Args:
         path: such as `/rooms`.
         folder: has page.html, page.css and page.js.
+        more: files that are served as well, by their names.
     """
     router = APIRouter(include_in_schema=False)
     served = {"": folder / "page.html", "/page.css": folder / "page.css", "/page.js": folder / "page.js"}
-    served |= {"/live.js": _SHARED / "live.js", "/style.css": _WEB / "style.css", "/icon.svg": _WEB / "icon.svg"}
+    served |= {"/live.js": _SHARED / "live.js", "/style.css": WEB / "style.css", "/icon.svg": WEB / "icon.svg"}
+    served |= {f"/{each.name}": each for each in more}
 
     @router.get(path)
     @router.get(path + "/{name}")
@@ -75,6 +77,7 @@ def standalone(title: str, settings: Settings, make: Callable[[Hub, Any], APIRou
             yield
 
     app = FastAPI(title=title, lifespan=lifespan)
+    app.state.hub = hub
     app.include_router(make(hub, settings))
     prepare(app, settings)
     return app
