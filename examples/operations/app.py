@@ -22,18 +22,19 @@ from examples.operations.servers import Servers
 from examples.operations.settings import Settings
 from examples.shared.access import Access
 from examples.shared.database import Database
-from examples.shared.web import page, prepare
+from examples.shared.web import WEB, page, standalone
 from headwater import Hub, Principal, single_flight
 
 PAGE: Final = "/operations"
+FOLDER: Final = Path(__file__).parent
 
 ROLES: Final = {
     "operator": (
-        *(servers.READ, servers.WRITE, incidents.READ, incidents.WRITE, automations.READ, automations.RUN),
-        *(automations.LOGS, api.NOTIFY),
+        *(servers.READ, servers.WRITE, incidents.READ, incidents.WRITE),
+        *(automations.READ, automations.RUN, automations.LOGS, api.NOTIFY),
     ),
+    "developer": (servers.READ, automations.READ, automations.LOGS),
     "support": (incidents.READ, incidents.WRITE),
-    "guest": (),
 }
 """Whom the page shows side by side, and what each of them holds."""
 
@@ -89,18 +90,13 @@ def router(hub: Hub, settings: Settings) -> APIRouter:
     api.add_notifications(routes, access, operations.bus)
     for role, permissions in ROLES.items():
         routes.include_router(access.dev_token(f"{PAGE}/dev/token/{role}", permissions=permissions))
-    routes.include_router(page(PAGE, Path(__file__).parent))
+    routes.include_router(page(PAGE, FOLDER, FOLDER / "feed.js", WEB / "client.js"))
     return routes
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on its own, with a hub of its own."""
-    settings = settings or Settings.from_env("OPERATIONS")
-    hub = Hub(settings.broker_url)
-    app = FastAPI(title="Operations", lifespan=hub.lifespan)
-    app.include_router(router(hub, settings))
-    prepare(app, settings)
-    return app
+    return standalone("Operations", settings or Settings.from_env("OPERATIONS"), router)
 
 
 app = create_app()

@@ -69,8 +69,8 @@ async def check_servers(desk: Desk) -> str:
         failed += server.status is ServerStatus.FAILED
         await desk.say(f"{server.name}: {server.message}")
     if failed:
-        raise JobFailed(f"{failed} of {len(servers)} servers do not answer")
-    return f"all {len(servers)} servers answer"
+        raise JobFailed(f"{failed} of {len(servers)} did not answer")
+    return f"{len(servers)} of {len(servers)} answered"
 
 
 async def back_up(desk: Desk) -> str:
@@ -83,7 +83,8 @@ async def back_up(desk: Desk) -> str:
     for old in backups(desk.backups)[:-BACKUPS]:
         old.unlink()
         await desk.say(f"Removed {old.name}")
-    return f"{len(backups(desk.backups))} backups are kept"
+    count = len(backups(desk.backups))
+    return f"{count} backup{'s are' if count > 1 else ' is'} kept"
 
 
 def _copy(source: Path, target: Path) -> float:
@@ -128,7 +129,7 @@ async def measure_disk(desk: Desk) -> str:
     """Look how full the disk with our data is."""
     usage = await asyncio.to_thread(shutil.disk_usage, desk.database.parent)
     free = usage.free / usage.total
-    await desk.say(f"{usage.used / 2**30:,.1f} of {usage.total / 2**30:,.1f} GiB are used")
+    await desk.say(f"{usage.free / 2**30:,.1f} of {usage.total / 2**30:,.1f} GiB are free")
     if free < LEAST_FREE:
         raise JobFailed(f"only {free:.1%} of the disk is free")
     return f"{free:.0%} of the disk is free"

@@ -220,9 +220,9 @@ async def test_checking_servers(desk: Desk) -> None:
     """One server that does not answer fails the check, and the output says which."""
     async with listening() as port:
         await desk.made("/api/v1/servers", {"name": "Web", "host": "127.0.0.1", "port": port})
-        assert (await outcome(desk, "check-servers"))["output"].splitlines()[-1] == "all 1 servers answer"
+        assert (await outcome(desk, "check-servers"))["output"].splitlines()[-1] == "1 of 1 answered"
     failed = await outcome(desk, "check-servers")
-    lines = [f"Web: nothing listens on port {port}", "1 of 1 servers do not answer"]
+    lines = [f"Web: nothing listens on port {port}", "1 of 1 did not answer"]
     assert (failed["status"], failed["output"].splitlines()) == ("FAILED", lines)
 
 
