@@ -249,6 +249,17 @@ async def test_t09_the_kernel_is_told_how_long_to_wait(hub: Hub) -> None:
     with socket.socket() as sock:
         await (await started(connection(Transport(sock))))(hub)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == (60 + 10) * 1000
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * server.SEND_BUFFER
+
+
+async def test_systems_without_a_user_timeout_have_the_buffer_bounded(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only Linux has TCP_USER_TIMEOUT."""
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+    with socket.socket() as sock:
+        await (await started(connection(Transport(sock))))(hub)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * server.SEND_BUFFER
 
 
 async def test_sockets_without_that_option_are_fine(hub: Hub) -> None:
