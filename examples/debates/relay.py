@@ -52,9 +52,9 @@ class Relay:
         try:
             while events := await self._database.run(store.pending):
                 await self._hub.publish_all([draft(event) for event in events])
-                await self._database.run(store.broadcast, events[-1].number)
                 for event in events:
                     self._tell(event)
+                await self._database.run(store.broadcast, events[-1].number)
         except Unavailable as error:
             log.warning("broadcasting waits: %s", error)
             return False
