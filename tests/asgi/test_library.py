@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from headwater import Hub, Principal
 from headwater.brokers import open_broker
-from headwater.errors import InvalidChannel, InvalidCursor, InvalidInput, NotAcceptable
+from headwater.errors import ConfigurationError, InvalidChannel, InvalidCursor, InvalidInput, NotAcceptable
 from headwater.testing.asgi import open_stream
 from headwater.testing.asgi import request as call
 
@@ -85,6 +85,31 @@ async def test_malformed_requests_are_errors_in_the_route(hub: Hub) -> None:
         hub.stream(asking("since=x"), "a")
     with pytest.raises(NotAcceptable):
         hub.stream(asking(accept="image/png"), "a")
+
+
+async def test_t43_a_request_of_another_kind_of_framework_is_refused(hub: Hub) -> None:
+    """T43: under WSGI an endless response would be collected for ever; the error says what to do instead."""
+    request: Any = {"wsgi.version": (1, 0)}
+    with pytest.raises(ConfigurationError, match=r"builtins\.dict.*under ASGI.*headwater serve"):
+        hub.stream(request, "a")
+
+
+@pytest.mark.parametrize("heartbeat", [0, 0.0])
+async def test_t23_a_heartbeat_of_zero_is_none(hub: Hub, heartbeat: float) -> None:
+    """T23: 0 means off, not as fast as possible."""
+    async with open_stream(hub.stream(asking(), "a", heartbeat=heartbeat), "/") as stream:
+        await stream.message()
+        (only,) = hub.streams.open.values()
+        assert only.heartbeat_at == float("inf")
+
+
+async def test_t20_a_heartbeat_comes_every_15_seconds_unless_you_say_otherwise(hub: Hub) -> None:
+    """T20: well below the 30 to 60 seconds after which proxies end a silent connection."""
+    assert hub.timing.heartbeat == 15
+    async with open_stream(hub.stream(asking(), "a", heartbeat=30), "/") as stream:
+        await stream.message()
+        (only,) = hub.streams.open.values()
+        assert only.heartbeat == 30
 
 
 async def test_a_broker_of_your_own_is_taken_as_it_is() -> None:

@@ -184,6 +184,35 @@ async def test_a_drain_after_detaching_ends_the_connection(hub: Hub) -> None:
     assert released.times == 1
 
 
+async def test_t12_one_reader_of_the_clients_messages(hub: Hub) -> None:
+    """T12: two tasks that call `receive` would steal each other's messages; the stream has one such call open, no more."""
+    waiting = most = 0
+    gone = asyncio.Event()
+
+    async def receive() -> Any:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await gone.wait()
+        waiting -= 1
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if b"event: connected" in message.get("body", b""):
+            begun.set()
+        if b"event: said" in message.get("body", b""):
+            gone.set()
+
+    begun = asyncio.Event()
+    scope: Any = {"type": "http", "method": "GET", "headers": []}
+    task = asyncio.create_task(response(hub)(scope, receive, send))
+    await begun.wait()
+    await hub.publish("a", "said", 1)
+    await task
+    assert most == 1
+    assert hub.statistics().ended == {"client": 1}
+
+
 class LetGo(Ended):
     """An offer that is kept: a connection that the server has let go of."""
 

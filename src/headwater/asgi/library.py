@@ -24,7 +24,7 @@ from headwater.asgi.stream import StreamResponse
 from headwater.brokers import open_broker
 from headwater.brokers.base import Broker, Retention
 from headwater.channels import ANYONE, Principal, check_channel
-from headwater.errors import InvalidInput
+from headwater.errors import ConfigurationError, InvalidInput
 from headwater.hub import Subscription, Timing
 from headwater.hub.frames import Hello
 
@@ -140,7 +140,14 @@ class Hub(core.Hub):
 
         Raises:
             InvalidChannel, InvalidCursor, NotAcceptable: the request or your channels are malformed.
+            ConfigurationError: the request is of a framework that cannot stream.
         """
+        if not isinstance(request, HTTPConnection):
+            raise ConfigurationError(
+                f"the request is a {type(request).__module__}.{type(request).__name__}",
+                expected="a request of Starlette or FastAPI, under ASGI: WSGI would collect an endless response first",
+                fix="from Flask or Django, publish to the log and stream from `headwater serve` beside the application",
+            )
         if not channels:
             raise InvalidInput("no channel is named", expected="one or several channels")
         scope = request.scope
