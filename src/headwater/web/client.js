@@ -14,28 +14,50 @@ const SILENCE = 45_000 // three of the hub's default heartbeats
 
 /** Bytes of an event stream to messages, however they are cut (WHATWG HTML, section 9.2.6). */
 export class Decoder {
-  lastEventId = ''
-  /** Milliseconds, as the stream last set it. @type {number | null} */
+  /** What the stream has set: where to resume, and milliseconds to wait before. They survive `close`. */
+  lastEventId
+  /** @type {number | null} */
   retry = null
-  #text = new TextDecoder() // drops one byte order mark
-  #rest = ''
-  #afterCr = false
-  #block = emptyBlock('')
+  #max
+  #text
+  #rest
+  #afterCr
+  #block
+
+  /** @param {{lastEventId?: string, max?: number}} [options] max: characters of one line, and of one event's data. */
+  constructor({ lastEventId = '', max = MAX_BUFFER } = {}) {
+    this.lastEventId = lastEventId
+    this.#max = max
+    this.close()
+  }
+
+  /** The connection has ended: drop the incomplete block. The next connection's bytes may follow. */
+  close() {
+    this.#text = new TextDecoder() // drops one byte order mark
+    this.#rest = ''
+    this.#afterCr = false
+    this.#block = emptyBlock(this.lastEventId)
+  }
 
   /** @param {Uint8Array} bytes @returns {{type: string, data: string, id: string, channel: string | null}[]} */
   feed(bytes) {
     let text = this.#text.decode(bytes, { stream: true })
     if (!text) return []
     if (this.#afterCr && text[0] === '\n') text = text.slice(1)
-    this.#afterCr = text.endsWith('\r') // ends its line now; a LF that follows belongs to it
+    this.#afterCr = text ? text.endsWith('\r') : false // a CR ends its line now; a LF that follows belongs to it
     const lines = (this.#rest + text).split(/\r\n|\r|\n/)
     this.#rest = lines.pop()
-    if (this.#rest.length > MAX_BUFFER) throw new RangeError('a line of the stream is too long')
+    this.#check(this.#rest.length)
     return lines.flatMap((line) => this.#take(line))
+  }
+
+  #check(size) {
+    if (size > this.#max) throw new RangeError(`the stream has a line or an event of over ${this.#max} characters`)
   }
 
   #take(line) {
     const block = this.#block
+    this.#check(line.length)
     if (line === '') {
       this.lastEventId = block.id
       this.#block = emptyBlock(block.id)
@@ -48,12 +70,12 @@ export class Decoder {
     const value = colon < 0 ? '' : line.slice(colon + (line[colon + 1] === ' ' ? 2 : 1))
     if (name === 'data') {
       block.size += value.length + 1
-      if (block.size > MAX_BUFFER) throw new RangeError('an event of the stream is too long')
+      this.#check(block.size)
       block.data.push(value)
     } else if (name === 'event') block.type = value
     else if (name === 'id' && !value.includes('\0')) block.id = value
-    else if (name === 'channel') block.channel = value
-    else if (name === 'retry' && /^[0-9]+$/.test(value)) this.retry = Number(value)
+    else if (name === 'channel') block.channel = value || null
+    else if (name === 'retry' && /^[0-9]+$/.test(value)) this.retry = Math.min(Number(value), Number.MAX_SAFE_INTEGER)
     return []
   }
 }
@@ -135,8 +157,7 @@ export class Connection {
       if (!this.#accepts(response)) return await this.#refused(response, controller)
       this.#refreshed = false
       this.#become('open', {})
-      const decoder = new Decoder()
-      decoder.lastEventId = this.lastEventId
+      const decoder = new Decoder({ lastEventId: this.lastEventId })
       for (const reader = response.body.getReader(); ; ) {
         const { done, value } = await reader.read()
         if (controller !== this.#current) return
