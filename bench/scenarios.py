@@ -50,7 +50,7 @@ class Plan:
     bursts: int = 3
     load_seconds: float = 2.0
     storm: tuple[int, int] = (2000, 100)
-    repeats: int = 5
+    repeats: int = 3
     publish_seconds: float = 2.0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import output, scenarios
+from bench import output, scenarios, suite
 from bench.__main__ import arguments, order
 from bench.build import BUILD, build_programs
 from bench.generator import Answer
@@ -310,6 +310,16 @@ def test_a_system_that_fails_or_is_missing_is_a_note(monkeypatch: pytest.MonkeyP
         "The open-file limit allows 700 streams where 5,000 were wanted (ulimit -n).",
         "FastAPI's SSE with 700 streams failed: ended with status 1.",
     ]
+
+
+def test_a_peer_whose_first_round_takes_long_gets_no_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run stays bounded; Headwater and the floor get all their rounds."""
+    monkeypatch.setattr(scenarios, "fan_out", lambda system, streams, plan: fan_out(4.0))
+    monkeypatch.setattr(suite, "SLOW", -1.0)
+    only = Order(names=frozenset({"floor", "fastapi"}), subscribers=(1000,), rounds=2, most_streams=7000, plan=Plan())
+    results = Suite(only, lambda step, outcome: None).run()
+    assert [set(found) for found in results.fan_out[1000]] == [{"floor", "fastapi"}, {"floor"}]
+    assert results.notes == ["FastAPI's SSE with 1,000 streams was measured in one round only: it took long."]
 
 
 def test_the_load_generator_counts_each_delivery_of_the_floor_once() -> None:
