@@ -241,3 +241,27 @@ def test_a_principal_with_malformed_grants_cannot_exist(kwargs: dict[str, Any]) 
     letter, would be two grants of `*`."""
     with pytest.raises(InvalidInput):
         Principal(**kwargs)
+
+
+@pytest.mark.parametrize("required", [set(), {"a"}, {"a", "b"}, {"*"}])
+def test_who_holds_the_star_sees_everything(required: set[str]) -> None:
+    """`*` stands for every permission, wherever it comes from; development mode's caller holds it."""
+    for principal in (
+        Principal(permissions=frozenset({"*"})),
+        Principal(permissions=frozenset({"x", "*"})),
+        EVERYTHING,
+    ):
+        assert principal.may_see(frozenset(required))
+        assert frozenset(required) <= principal.permissions
+    assert not ANYONE.may_see(frozenset({"*"}))
+
+
+def test_the_star_is_no_pattern() -> None:
+    """Only by itself: a permission that holds a star is a name like any other."""
+    assert not Principal(permissions=frozenset({"rooms.*"})).may_see(frozenset({"rooms.read"}))
+
+
+def test_principals_are_equal_by_what_they_hold() -> None:
+    """Views are shared by equal sets; who sees everything never shares one with somebody who does not."""
+    assert Principal(permissions=frozenset({"*"})) == Principal(permissions=frozenset({"*"}))
+    assert EVERYTHING.permissions != Principal(permissions=frozenset({"headwater.admin"})).permissions

@@ -16,6 +16,8 @@ from headwater.errors import InvalidChannel, InvalidInput
 
 MAX_CHANNEL_LENGTH = 200
 RESERVED_PREFIX = "$"
+ALL = "*"
+"""The permission that stands for all of them."""
 
 _NAME = re.compile(r"[A-Za-z0-9_\-.:/@=]+\Z")
 _OWN_NAME = re.compile(r"\$[A-Za-z0-9_\-.:/@=]+\Z")
@@ -130,12 +132,23 @@ def matches(pattern: str, channel: str) -> bool:
     return pattern == channel or ("*" in pattern and _compiled(pattern).match(channel) is not None)
 
 
+class _Every(frozenset[str]):
+    """The permissions of somebody who holds `*`: a superset of whatever is asked for. Being a set, it goes wherever one goes
+    and costs the others nothing; `required <= held` asks the more special of the two sides first."""
+
+    __slots__ = ()
+
+    def __ge__(self, other: object) -> bool:
+        return True
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asking, and what was granted. Built by `auth` from a token, or by an application from its own user.
 
     Attributes:
         id: the token's `sub`; None for an anonymous caller.
-        permissions: what the principal holds; an event reaches it only if it holds all of the event's permissions.
+        permissions: what the principal holds; an event reaches it only if it holds all of the event's permissions. `*`
+            stands for every permission there is, for services and operators.
         subscribe: patterns of the channels it may read.
         publish: patterns of the channels it may write.
         expires_at: Unix time in seconds at which its streams must end; None for never.
@@ -149,7 +162,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         set_attribute = msgspec.structs.force_setattr
-        set_attribute(self, "permissions", check_permissions(self.permissions))
+        permissions = check_permissions(self.permissions)
+        set_attribute(self, "permissions", _Every(permissions) if ALL in permissions else permissions)
         set_attribute(self, "subscribe", _check_patterns(self.subscribe))
         set_attribute(self, "publish", _check_patterns(self.publish))
 
@@ -169,5 +183,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 ANYONE = Principal()
 """Holds nothing: sees only events that ask for no permission. What an application gets that names no principal."""
 
-EVERYTHING = Principal(id="dev", permissions=frozenset({"headwater.admin"}), subscribe=("**", "$**"), publish=("**",))
-"""Development mode's caller. It may read and write every channel and use the admin routes."""
+EVERYTHING = Principal(
+    id="dev", permissions=frozenset({ALL, "headwater.admin"}), subscribe=("**", "$**"), publish=("**",)
+)
+"""Development mode's caller. It may read and write every channel, sees every event, and may use the admin routes."""
