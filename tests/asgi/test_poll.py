@@ -93,9 +93,10 @@ async def test_a_poll_answers_with_what_there_is() -> None:
 async def test_a_poll_is_held_until_something_comes() -> None:
     """With `wait` and nothing to say, the answer is the first event."""
     async with serving() as site:
-        polling = asyncio.create_task(site.poll("/events?channel=a&wait=30"))
-        await until(lambda: "a" in site.hub.registry.channels, "the poll to listen")
-        await site.hub.publish("a", data="now")
+        cursor = (await site.poll("/events?channel=a"))["cursor"]
+        polling = asyncio.create_task(site.poll(f"/events?channel=b&since={cursor}&wait=30"))
+        await until(lambda: "b" in site.hub.registry.channels, "the poll to listen")
+        await site.hub.publish("b", data="now")
         assert [each["data"] for each in (await polling)["events"]] == ["now"]
 
 

@@ -47,8 +47,9 @@ def test_a_caller_is_somebody() -> None:
 
 
 def test_an_administrator_holds_the_permission() -> None:
-    """Nothing else makes one."""
-    call(Principal(permissions=frozenset({ADMIN}))).require_admin()
+    """Or all permissions there are; nothing else makes one."""
+    for permission in (ADMIN, "*"):
+        call(Principal(permissions=frozenset({permission}))).require_admin()
     with pytest.raises(NotAllowed, match="needs an administrator"):
         call(Principal(id="admin", publish=("**",), subscribe=("**", "$**"))).require_admin()
 

@@ -97,7 +97,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         Raises:
             NotAllowed: they may not.
         """
-        if ADMIN not in self.principal.permissions:
+        if not self.principal.may_see(frozenset({ADMIN})):
             raise NotAllowed("this needs an administrator", expected=f"a token with the permission {ADMIN}")
 
 
