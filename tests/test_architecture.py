@@ -55,6 +55,7 @@ THIRD_PARTY = {
 
 MAY_SLEEP = {
     "tests/support/waiting.py": "the one place that polls",
+    "tests/hub/": "time leaps there: a loop with nothing to do moves its own clock, so sleeping takes no time",
 }
 
 
@@ -133,12 +134,13 @@ def test_functions_are_short() -> None:
 
 def test_modules_and_tests_say_what_they_are() -> None:
     """Every module and every test function has a docstring."""
-    assert_none(every(rules.undocumented, files_in("src", "tests", "examples", "bench")))
+    assert_none(every(rules.undocumented_module, files_in("src", "tests", "examples", "bench")))
+    assert_none(every(rules.undocumented_tests, files_in("tests")))
 
 
 def test_tests_neither_skip_nor_sleep() -> None:
     """A missing service fails the suite, and nothing waits for a fixed time."""
-    paths = [path for path in files_in("tests") if shown(path) not in MAY_SLEEP]
+    paths = [path for path in files_in("tests") if not shown(path).startswith(tuple(MAY_SLEEP))]
     assert_none(every(rules.skipping_and_sleeping, paths))
 
 

@@ -35,11 +35,10 @@ def test_a_function_may_have_50_lines_and_a_docstring() -> None:
 
 def test_modules_and_tests_have_docstrings() -> None:
     """Other functions may go without."""
-    assert complaints(rules.undocumented, '"""Doc."""\ndef f(): ...') == []
-    assert complaints(rules.undocumented, "class A:\n    def test_x(self): ...") == [
-        "1: the module has no docstring",
-        "2: test_x has no docstring",
-    ]
+    good, bad = '"""Doc."""\ndef f(): ...', "class A:\n    def test_x(self): ..."
+    assert complaints(rules.undocumented_module, good) == complaints(rules.undocumented_tests, good) == []
+    assert complaints(rules.undocumented_module, bad) == ["1: the module has no docstring"]
+    assert complaints(rules.undocumented_tests, bad) == ["2: test_x has no docstring"]
 
 
 @pytest.mark.parametrize(
