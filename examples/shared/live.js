@@ -17,7 +17,8 @@ export class Live {
    * @param {object} options
    * @param {string} options.path of the stream.
    * @param {string[]} options.types of the events.
-   * @param {() => Promise<string>} [options.token] for `?token=`, since an EventSource cannot send headers.
+   * @param {(fresh: boolean) => Promise<string>} [options.token] for `?token=`, since an EventSource cannot send headers; a
+   *   fresh one after it was answered with an error, which may have been about the old one.
    * @param {Record<string, string>} [options.query] more parameters.
    * @param {(type: string, data: any, event: MessageEvent) => void} options.onEvent
    * @param {(state: 'connecting' | 'open' | 'waiting' | 'closed') => void} options.onState
@@ -32,7 +33,7 @@ export class Live {
     const { path, query = {}, token, types, onEvent, onState } = this.#options
     let parameters
     try {
-      parameters = new URLSearchParams({ ...query, ...(token && { token: await token() }) })
+      parameters = new URLSearchParams({ ...query, ...(token && { token: await token(this.#failures > 0) }) })
     } catch {
       return this.#again() // the server that gives out tokens is away, too
     }
@@ -82,8 +83,8 @@ export class Tokens {
     this.#path = path
   }
 
-  get = async () => {
-    if (Date.now() < this.#until) return this.#token
+  get = async (fresh = false) => {
+    if (!fresh && Date.now() < this.#until) return this.#token
     const response = await fetch(this.#path, { method: 'POST' })
     if (!response.ok) throw new Error((await problem(response)).detail)
     this.#token = (await response.json()).token
@@ -94,10 +95,14 @@ export class Tokens {
 
 /** Calls a JSON API; what it refuses is an Error with the server's own words. */
 export async function call(path, { body, tokens, method = body === undefined ? 'GET' : 'POST' } = {}) {
-  const headers = {}
-  if (tokens) headers.Authorization = `Bearer ${await tokens.get()}`
-  if (body !== undefined) headers['Content-Type'] = 'application/json'
-  const response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
+  const send = async (fresh) => {
+    const headers = {}
+    if (tokens) headers.Authorization = `Bearer ${await tokens.get(fresh)}`
+    if (body !== undefined) headers['Content-Type'] = 'application/json'
+    return fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
+  }
+  let response = await send(false)
+  if (response.status === 401 && tokens) response = await send(true)
   if (!response.ok) throw new Error((await problem(response)).detail)
   return response
 }
