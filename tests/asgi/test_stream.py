@@ -122,6 +122,39 @@ async def test_a_cancelled_request_gives_back_what_was_lent(hub: Hub, monkeypatc
     assert released.times == 1
 
 
+async def test_a_hello_that_is_no_json_is_an_error_of_the_application(hub: Hub) -> None:
+    """Said in the log, and to the client only that something is wrong."""
+    wrong = StreamResponse(hub, Subscription(channels=("a",), hello={"x": object()}))
+    reply = await request(wrong, "GET", "/")
+    assert reply.status == 500
+    assert b"hello" not in reply.body
+
+
+async def test_an_error_after_the_head_is_no_second_head(hub: Hub) -> None:
+    """The server has to cut the connection; what was lent is given back."""
+
+    class Broken(DrainsAfterTheHead):
+        async def __call__(self, hub: Hub) -> Any:
+            raise BrokerUnavailable("in the middle of it")
+
+    released = Released()
+    with pytest.raises(BrokerUnavailable):
+        await call(response(hub, released), Broken(hub))
+    assert released.times == 1
+
+
+async def test_what_was_lent_is_given_back_once_however_it_ends(hub: Hub) -> None:
+    """A request that is cancelled while its stream is open ends the stream, which gives it back."""
+    released = Released()
+    task = asyncio.create_task(request(response(hub, released), "GET", "/"))
+    while not hub.count():
+        await asyncio.wait([task], timeout=0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert released.times == 1
+
+
 class DrainsAfterTheHead:
     """An offer to detach during which the hub begins to drain."""
 

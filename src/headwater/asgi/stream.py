@@ -15,7 +15,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from headwater.asgi.problems import problem_response
+from headwater.asgi.problems import refuse
 from headwater.errors import Draining, HeadwaterError
 from headwater.hub import Hub, Opening, Subscription
 from headwater.stream import CloseReason, Stream, Writer
@@ -72,24 +72,23 @@ class StreamResponse(Response):
             await send({"type": "http.response.body", "body": b""})
             self.abandon()
             return
+        opening: Opening | None = None
+        is_begun = False
         try:
             async with self._hub.prepare(self._subscription) as opening:
                 detach: Detach | None = scope.get("extensions", {}).get(DETACH)
                 if detach is not None:
                     detach.prepare()
+                is_begun = True
                 await send(self._head())
                 await self._stream(opening, detach, receive, send)
-                if opening.is_attached:
-                    return
         except HeadwaterError as error:
-            self.abandon()
-            self._hub.rejections[error.title] += 1
-            await problem_response(error)(scope, receive, send)
-            return
-        except BaseException:
-            self.abandon()
-            raise
-        self.abandon()
+            if is_begun:  # there is no second status to give
+                raise
+            await refuse(self._hub, error)(scope, receive, send)
+        finally:
+            if opening is None or not opening.is_attached:
+                self.abandon()
 
     async def _stream(self, opening: Opening, detach: Detach | None, receive: Receive, send: Send) -> None:
         """Everything after the head, where an error can only end the body."""
