@@ -102,6 +102,7 @@ def make_app(settings: Settings, ticket_secret: str) -> ASGIApp:
         cors_origins=settings.cors_origins,
         cookie_name=settings.cookie_name,
         dev=settings.dev,
+        lifespan=hub.lifespan,  # which drains on signals
     )
 
 
