@@ -17,6 +17,7 @@ import pytest
 from examples.debates.app import MODERATE
 from examples.debates.scripts import scripts
 from headwater.wire import Message
+from tests.examples.commands import curl, curl_lines
 from tests.examples.reading import SECRET, bearer, data_of
 from tests.support.raw import RawClient, streaming
 from tests.support.server import Kind, Server, running
@@ -53,6 +54,18 @@ async def test_the_headers_on_the_wire(tmp_path: Path, kind: Kind) -> None:
     assert headers["cache-control"] == "no-cache"
     assert headers["connection"] == "keep-alive"
     assert headers["x-accel-buffering"] == "no"
+
+
+async def test_every_command_of_the_page_works(tmp_path: Path) -> None:
+    """The lines of docs/examples/debates.md, one after the other, with the token put in; the last is refused unless somebody
+    has paused, as the page says."""
+    stream, token, make, resume = curl_lines("docs/examples/debates.md")
+    async with running(APP, env={"DEBATES_DATA": str(tmp_path)}) as server:
+        assert '"debateId":"550e8400-e29b-41d4-a716-446655440000"' in await curl(stream, server.port)
+        values = {"YOUR_JWT_TOKEN": json.loads(await curl(token, server.port))["token"]}
+        assert json.loads(await curl(make, server.port, **values))["script"] == "night-trains"
+        with pytest.raises(AssertionError, match="nothing to resume"):
+            await curl(resume, server.port, **values)
 
 
 async def test_many_clients_hear_at_once(tmp_path: Path) -> None:

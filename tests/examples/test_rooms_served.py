@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from headwater.wire import Message
+from tests.examples.commands import curl, curl_lines
 from tests.examples.reading import SECRET, bearer
 from tests.support.raw import RawClient, streaming
 from tests.support.server import Kind, Server, running
@@ -49,18 +50,29 @@ async def test_the_documented_command_line(tmp_path: Path, kind: Kind) -> None:
         room = await posted(server, "/api/v1/rooms", {})
         token = bearer()["authorization"].split()[1]
         line = CURL.replace("YOUR_JWT_TOKEN", token).replace("3001", str(server.port)).replace("ROOM_ID", room["id"])
-        curl = await asyncio.create_subprocess_exec(*shlex.split(line), stdout=PIPE, stderr=PIPE)
-        assert curl.stdout is not None
+        process = await asyncio.create_subprocess_exec(*shlex.split(line), stdout=PIPE, stderr=PIPE)
+        assert process.stdout is not None
         try:
             async with asyncio.timeout(PATIENCE):
-                await curl.stdout.readuntil(b"event: connected\n")
+                await process.stdout.readuntil(b"event: connected\n")
                 said = {"agentType": "story", "level": "info", "message": "Starting story generation", "metadata": {}}
                 await posted(server, f"/api/v1/rooms/{room['id']}/logs", said)
-                shown = await curl.stdout.readuntil(b'"Starting story generation","metadata":{}}\n')
+                shown = await process.stdout.readuntil(b'"Starting story generation","metadata":{}}\n')
         finally:
-            curl.terminate()
-            await curl.wait()
+            process.terminate()
+            await process.wait()
     assert shown.decode().splitlines()[-2:-1] == ["event: log"]
+
+
+async def test_every_command_of_the_page_works(tmp_path: Path) -> None:
+    """The lines of docs/examples/rooms.md, one after the other, with what each of them answers put into the next."""
+    token, make, stream, emit = curl_lines("docs/examples/rooms.md")
+    assert stream.split() == CURL.replace("\\\n", " ").split()  # the team's own
+    async with running(APP, env={"ROOMS_DATA": str(tmp_path)}) as server:
+        values = {"YOUR_JWT_TOKEN": json.loads(await curl(token, server.port))["token"]}
+        values["ROOM_ID"] = json.loads(await curl(make, server.port, **values))["id"]
+        assert f'data: {{"roomId":"{values["ROOM_ID"]}"' in await curl(stream, server.port, **values)
+        assert json.loads(await curl(emit, server.port, **values))["message"] == "Starting story generation"
 
 
 async def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
