@@ -52,9 +52,44 @@ def check_client_id(debate_id: str, client_id: str) -> str:
     return client_id
 
 
-def clients(hub: Hub, debate_id: str) -> list[str]:
-    """The ids of the clients connected here, each once, in the order in which they came."""
-    return list(dict.fromkeys(found[1] for info in hub.infos() if (found := _ids(info)) and found[0] == debate_id))
+class Clients:
+    """The clients of all debates on a hub, which may serve other things as well. Logs them as they register and unregister.
+
+    Attributes:
+        total: how many are connected.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.total = 0
+        self._hub = hub
+        hub.on_connect(self._connected)
+        hub.on_disconnect(self._disconnected)
+
+    def count(self, debate_id: str) -> int:
+        """How many clients of a debate are connected here."""
+        return self._hub.count(channel(debate_id))
+
+    def of(self, debate_id: str) -> list[str]:
+        """The ids of the clients of a debate that are connected here, each once, in the order in which they came."""
+        found = (_ids(info) for info in self._hub.infos(limit=self._hub.count()))
+        return list(dict.fromkeys(ids[1] for ids in found if ids and ids[0] == debate_id))
+
+    def _connected(self, info: StreamInfo) -> None:
+        if ids := _ids(info):
+            extra = {"client_id": ids[1], "debate_id": ids[0], "address": info.address}
+            log.info("[SSE] Client %s connected to debate %s", ids[1], ids[0], extra=extra)
+            self._count(1)
+
+    def _disconnected(self, info: StreamInfo, reason: str) -> None:
+        if ids := _ids(info):
+            numbers = {"seconds": round(info.seconds, 3), "events": info.events, "bytes": info.bytes}
+            extra = {"client_id": ids[1], "debate_id": ids[0], "reason": reason, **numbers}
+            log.info("[SSE] Client %s disconnected", ids[1], extra=extra)
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.total += change
+        log.info("[SSE] Total clients: %d", self.total, extra={"clients": self.total})
 
 
 def _ids(info: StreamInfo) -> tuple[str, str] | None:
@@ -64,26 +99,3 @@ def _ids(info: StreamInfo) -> tuple[str, str] | None:
         if separator and name.startswith("debate:"):
             return debate, client
     return None
-
-
-def log_clients(hub: Hub) -> None:
-    """Log clients of debates as they register and unregister."""
-
-    @hub.on_connect
-    def connected(info: StreamInfo) -> None:
-        if ids := _ids(info):
-            extra = {"client_id": ids[1], "debate_id": ids[0], "address": info.address}
-            log.info("[SSE] Client %s connected to debate %s", ids[1], ids[0], extra=extra)
-            _log_total(hub)
-
-    @hub.on_disconnect
-    def disconnected(info: StreamInfo, reason: str) -> None:
-        if ids := _ids(info):
-            numbers = {"seconds": round(info.seconds, 3), "events": info.events, "bytes": info.bytes}
-            extra = {"client_id": ids[1], "debate_id": ids[0], "reason": reason, **numbers}
-            log.info("[SSE] Client %s disconnected", ids[1], extra=extra)
-            _log_total(hub)
-
-
-def _log_total(hub: Hub) -> None:
-    log.info("[SSE] Total clients: %d", hub.count(), extra={"clients": hub.count()})
