@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for group in files:
         generator.shuffle(group)
     items[:] = [item for group in files for item in group]
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers_are_left_alone() -> Iterator[None]:
+    """A handler that outlives its test would deal with the next test's signals, and with a person's Ctrl-C.
+
+    One kind is forgiven, and removed: asyncio's for SIGINT. A fixture is set up and torn down in two runs of the loop, so
+    what it saved in the first, an application's lifespan puts back after the second."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    left = {number: signal.getsignal(number) for number in before}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    if "Runner._on_sigint" in repr(left[signal.SIGINT]):
+        left[signal.SIGINT] = before[signal.SIGINT]
+    assert left == before, "the test left a signal handler behind"
