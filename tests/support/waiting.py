@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-PATIENCE = 10.0
-"""Seconds after which a test gives up waiting. Only a failing test ever waits that long."""
+PATIENCE = 30.0
+"""Seconds after which a test gives up waiting. Only a failing test ever waits that long; a
+machine with other work to do can take many seconds to start a server."""
 
 
 async def until(condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
