@@ -130,6 +130,7 @@ async def running(
     target: str | Sequence[str],
     *,
     server: Kind = "headwater",
+    program: str = "headwater",
     args: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
@@ -137,9 +138,10 @@ async def running(
     """Run a server until the block ends; then its whole process group is killed.
 
     Args:
-        target: an ASGI application as `module:name`, or the arguments of the `headwater` command, which must make it
-            listen on 127.0.0.1 and print its address (`--port 0` lets the system choose).
+        target: an ASGI application as `module:name`, or the arguments of `program`, which must make it listen on
+            127.0.0.1 and print its address (`--port 0` lets the system choose).
         server: what runs the application.
+        program: what takes the arguments; one of our environment.
         args: more arguments, after those.
         env: variables added to ours, less all `HEADWATER_*`.
         cwd: the working folder; modules are found there and in the repository.
@@ -149,7 +151,7 @@ async def running(
     """
     with _held_port() as holder:
         port = int(holder.getsockname()[1]) if server in _READY else 0
-        words = _command(server, target, port) if isinstance(target, str) else ["headwater", *target]
+        words = _command(server, target, port) if isinstance(target, str) else [program, *target]
         running_server = await _start([*words, *args], port, _environment(cwd, env or {}), cwd)
         try:
             await _wait_ready(running_server, server)

@@ -1,0 +1,192 @@
+"""The demo: somebody who uses the applications gently, so that a visitor finds them at work.
+
+It is a client like any other: it has a token and calls the documented routes, only without a socket. It does nothing while
+no stream is open. Knows the applications' routes; must not know their modules.
+
+What it plays: three services of this machine that operations watches; now and then one of them really stops listening, the
+next test finds out, an incident is opened, looked into, and resolved once the service is back. Meanwhile agents build a
+room, and two sides debate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
+from typing import Any, Final
+
+from headwater import Hub
+from headwater.errors import HeadwaterError
+from headwater.testing.asgi import App, request
+
+log = logging.getLogger("examples.gallery")
+
+SERVICES: Final = ("Shop", "Search", "Payments")
+STEPS_UP: Final = 9
+"""Steps between two outages. The first comes sooner: whoever has just started the gallery wants to see something."""
+
+ROOM_PAUSE: Final = 20
+"""Steps between two rooms: about as long as one is being built, and as long again."""
+
+DEBATE_PAUSE: Final = 75
+
+
+class Refused(Exception):
+    """An application did not do what the demo asked for."""
+
+
+class Caller:
+    """Calls routes of an application in this process.
+
+    Args:
+        app: the application.
+        token: makes a bearer token.
+    """
+
+    def __init__(self, app: App, token: Callable[[], str]) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, method: str, path: str, body: Any = None) -> Any:
+        """What the route answers, from JSON.
+
+        Raises:
+            Refused: it was an error.
+        """
+        headers = {"authorization": f"Bearer {self._token()}"}
+        options = {} if body is None else {"json": body}
+        reply = await request(self._app, method, path, headers=headers, **options)
+        if reply.status >= 400:
+            raise Refused(f"{method} {path}: {reply.status} {reply.body[:200].decode(errors='replace')}")
+        return reply.json() if reply.body else None
+
+
+class Service:
+    """Something that listens on this machine, until it does not."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.id = ""
+        self._port = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen, on the same port each time; returns it."""
+        self._server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", self._port)
+        self._port = int(self._server.sockets[0].getsockname()[1])
+        return self._port
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+
+
+class Demo:
+    """Everything that happens by itself.
+
+    Args:
+        hub: tells whether anybody looks on.
+        call: calls the applications.
+        pace: seconds between two steps.
+    """
+
+    def __init__(self, hub: Hub, call: Caller, pace: float) -> None:
+        self._hub = hub
+        self._call = call
+        self._pace = pace
+        self._opened = asyncio.Event()
+        hub.on_connect(lambda info: self._opened.set())
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Play until the block ends. Within the applications' lifespans."""
+        tasks = [asyncio.create_task(self._again_and_again(act)) for act in (self._operate, self._build, self._debate)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _again_and_again(self, act: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await act()
+            except (Refused, HeadwaterError, OSError) as error:
+                log.warning("the demo was interrupted: %s", error)
+            except Exception:
+                log.exception("the demo stumbled")
+            await self._step(5)
+
+    async def _step(self, count: int = 1) -> None:
+        """Let some time pass; more of it if nobody looks on."""
+        await asyncio.sleep(self._pace * count)
+        while not self._hub.count():
+            self._opened.clear()
+            await self._opened.wait()
+
+    # -- rooms and debates -----------------------------------------------------------------------------------------------
+
+    async def _build(self) -> None:
+        """Open a room, and another one when it has been finished for a while."""
+        while True:
+            await self._call("POST", "/api/v1/rooms", {})
+            await self._step(ROOM_PAUSE)
+
+    async def _debate(self) -> None:
+        """Hold the debates that have a script, one after the other."""
+        for script in cycle(await self._call("GET", "/api/debate-scripts")):
+            await self._call("POST", "/api/debates", {"script": script})
+            await self._step(DEBATE_PAUSE)
+
+    # -- operations ------------------------------------------------------------------------------------------------------
+
+    async def _operate(self) -> None:
+        async with AsyncExitStack() as stack:
+            services = [Service(name) for name in SERVICES]
+            for service in services:
+                stack.push_async_callback(service.stop)
+                await self._register(service)
+            for number, victim in enumerate(cycle(services)):
+                for step in range(STEPS_UP if number else len(services)):
+                    await self._test(services[step % len(services)])
+                    await self._step()
+                await self._fail(victim)
+                await self._call("POST", f"/api/v1/automations/{('back-up', 'verify-backup')[number % 2]}/run")
+                await self._step()
+
+    async def _register(self, service: Service) -> None:
+        """Listen, and have operations know where: the port is another one after each start."""
+        place = {"host": "127.0.0.1", "port": await service.start()}
+        for server in await self._call("GET", "/api/v1/servers"):
+            if server["name"] == service.name:
+                service.id = server["id"]
+                await self._call("PATCH", f"/api/v1/servers/{service.id}", place)
+                return
+        service.id = (await self._call("POST", "/api/v1/servers", {"name": service.name, **place}))["id"]
+
+    async def _test(self, service: Service) -> None:
+        await self._call("POST", f"/api/v1/servers/{service.id}/test")
+
+    async def _fail(self, service: Service) -> None:
+        """One outage, from beginning to end."""
+        await service.stop()
+        await self._test(service)
+        await self._step()
+        new = {"title": f"{service.name} does not answer", "severity": "HIGH"}
+        incident = f"/api/v1/incidents/{(await self._call('POST', '/api/v1/incidents', new))['id']}"
+        await self._step()
+        await self._call("POST", f"{incident}/status", {"status": "INVESTIGATING"})
+        await self._call("POST", "/api/v1/automations/check-servers/run")
+        await self._step(2)
+        await self._call("PATCH", incident, {"title": f"{service.name} does not answer: restarted"})
+        await service.start()
+        await self._test(service)
+        await self._step()
+        await self._call("POST", f"{incident}/status", {"status": "RESOLVED"})
+        await self._call("POST", "/api/v1/notifications", {"message": f"{service.name} is back"})

@@ -1,0 +1,121 @@
+"""The pulse: what flows through the hub, told twice a second to those who look at the home page, through the hub itself.
+
+Knows the hub and channel names; must not know what any application publishes: events' data stay out of the pulse, because
+whoever looks at the home page may not see them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import msgspec
+
+from examples.gallery.settings import PULSE
+from headwater import Draft, Hub, Position
+from headwater.errors import HeadwaterError
+
+log = logging.getLogger("examples.gallery")
+
+EVERY: Final = 0.5
+"""Seconds between two beats."""
+
+WINDOW: Final = 10.0
+"""Seconds over which events per second are counted."""
+
+SHOWN: Final = 24
+"""Events that one beat names; what comes faster is only counted."""
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """An event that was published: where and as what."""
+
+    channel: str
+    type: str
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the home page is told.
+
+    Attributes:
+        events: that were published since the last beat, oldest first.
+        rate: events per second.
+        streams: open now.
+        published: events since the hub began.
+        delivered: times that one of them was written to a stream.
+        latency_ms: from acceptance to write, at the median.
+    """
+
+    events: Sequence[Passed]
+    rate: float
+    streams: int
+    published: int
+    delivered: int
+    latency_ms: float
+
+
+class GalleryHub(Hub):
+    """A hub that notes what is published through it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.passed: deque[Passed] = deque(maxlen=SHOWN)
+        self.times: deque[float] = deque(maxlen=10_000)
+        self.own = 0  # beats, which are no news
+
+    async def publish_all(self, drafts: Sequence[Draft]) -> tuple[Position, ...]:
+        """Append all events or none; returns their positions."""
+        positions = await super().publish_all(drafts)
+        now = asyncio.get_running_loop().time()
+        for draft in drafts:
+            if draft.channel != PULSE:
+                self.passed.append(Passed(draft.channel, draft.type))
+                self.times.append(now)
+            else:
+                self.own += 1
+        return positions
+
+    def beat(self) -> Beat:
+        """What has passed since this was last asked."""
+        events = tuple(self.passed)
+        self.passed.clear()
+        since = asyncio.get_running_loop().time() - WINDOW
+        while self.times and self.times[0] < since:
+            self.times.popleft()
+        statistics = self.statistics()
+        return Beat(
+            events=events,
+            rate=round(len(self.times) / WINDOW, 1),
+            streams=statistics.streams,
+            published=statistics.published - self.own,
+            delivered=statistics.deliveries,
+            latency_ms=statistics.latency_p50_ms,
+        )
+
+
+@asynccontextmanager
+async def beating(hub: GalleryHub) -> AsyncIterator[None]:
+    """Publish the pulse while somebody listens to it. Within the hub's lifespan."""
+    task = asyncio.create_task(_beat(hub), name="pulse")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _beat(hub: GalleryHub) -> None:
+    while True:
+        await asyncio.sleep(EVERY)
+        if not hub.count(PULSE):
+            hub.passed.clear()  # what nobody saw is no news to whoever comes next
+            continue
+        try:
+            await hub.publish(PULSE, "beat", hub.beat())
+        except HeadwaterError as error:
+            log.warning("the pulse is skipped: %s", error)
