@@ -9,6 +9,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,11 @@ def room_of(module: str) -> str:
     return module.removeprefix("headwater").lstrip(".").partition(".")[0]
 
 
-def headwater_imports(module: str) -> set[str]:
+@lru_cache(maxsize=1024)
+def headwater_imports(module: str) -> frozenset[str]:
     """The modules of ours that a module imports."""
     known = set(modules())
-    return {name for name in imports_of(tree_of(modules()[module]), known) if name in known}
+    return frozenset(name for name in imports_of(tree_of(modules()[module]), known) if name in known)
 
 
 def assert_none(wrong: Iterable[object]) -> None:
@@ -92,7 +94,7 @@ def test_imports_point_one_way(module: str) -> None:
 
 def test_modules_do_not_import_in_circles() -> None:
     """There is an order in which the modules can be read, within each room too."""
-    assert_none(cycles({module: headwater_imports(module) for module in modules()}))
+    assert_none(cycles({module: set(headwater_imports(module)) for module in modules()}))
 
 
 def test_brokers_do_not_know_each_other() -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -30,13 +31,11 @@ def files() -> tuple[Path, ...]:
     return tuple(path for path in paths if path.is_file())
 
 
-def files_in(*folders: str, suffixes: tuple[str, ...] = (".py",)) -> list[Path]:
+@lru_cache(maxsize=64)
+def files_in(*folders: str, suffixes: tuple[str, ...] = (".py",)) -> tuple[Path, ...]:
     """The files below top-level folders that end in one of `suffixes`."""
-    return [
-        path
-        for path in files()
-        if path.suffix in suffixes and any(path.is_relative_to(ROOT / folder) for folder in folders)
-    ]
+    begins = tuple(f"{ROOT / folder}/" for folder in folders)
+    return tuple(path for path in files() if path.suffix in suffixes and str(path).startswith(begins))
 
 
 def shown(path: Path) -> str:
@@ -50,9 +49,10 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=shown(path))
 
 
-def modules() -> dict[str, Path]:
+@lru_cache(maxsize=1)
+def modules() -> Mapping[str, Path]:
     """The package's modules: dotted names, a package standing for its `__init__`."""
-    return {module_name(path): path for path in files_in("src")}
+    return MappingProxyType({module_name(path): path for path in files_in("src")})
 
 
 def module_name(path: Path) -> str:
@@ -84,7 +84,7 @@ def is_standard(name: str) -> bool:
     return name.partition(".")[0] in sys.stdlib_module_names
 
 
-def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+def cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     """Groups of modules that import one another (strongly connected components of more than one)."""
     reach: dict[str, set[str]] = {}
     for start in graph:
