@@ -78,6 +78,7 @@ function welcome() {
   say('good', missed ? `Back. ${missed} ${missed === 1 ? 'event was' : 'events were'} caught up with.` : 'Back. Nothing was missed.')
   away = null
   setTimeout(() => say(''), 6000)
+  refresh()
 }
 
 function say(look, text = '') {
@@ -241,7 +242,8 @@ async function start(script) {
 }
 
 async function refresh() {
-  const debates = await get().catch(() => [])
+  const debates = await get().catch(() => null)
+  if (!debates) return [] // the server is away: what is shown stays
   byId('list').replaceChildren(
     ...debates.map((each) => {
       const state = each.paused ? 'paused' : { complete: 'over', waiting: 'about to begin' }[each.phase] ?? words(each.phase)

@@ -6,7 +6,8 @@ const API = new URL('api/v1/rooms', document.baseURI).pathname
 const AGENTS = ['story', 'asset', 'code', 'deploy', 'orchestrator']
 const LEVELS = ['info', 'success', 'warn', 'error']
 const WORK = { story: 'writes a ghost story', asset: 'draws the house', code: 'writes a tour and runs it', deploy: 'packs it all' }
-const FILES = ['story.md', 'house.svg', 'tour.py', 'room.zip']
+const MADE = { story: 'story.md', asset: 'house.svg', code: 'tour.py', deploy: 'room.zip' }
+const FILES = Object.values(MADE)
 const MAX_LINES = 2000
 
 const tokens = new Tokens(new URL('rooms/dev/token', document.baseURI).pathname)
@@ -14,6 +15,7 @@ const shown = { levels: new Set(LEVELS), agent: '', text: '' }
 let room = null // the one looked at
 let live = null
 let lines = [] // { log, element }
+let offered = new Set() // its files
 let away = null // lines that were there when the connection was lost
 
 const get = async (path = '') => (await call(API + path, { tokens })).json()
@@ -29,6 +31,7 @@ async function look(id) {
   }
   history.replaceState(null, '', `#${room.id}`)
   lines = []
+  offered = new Set()
   away = null
   byId('lines').replaceChildren()
   byId('empty').hidden = false
@@ -70,6 +73,7 @@ function welcome() {
   say('good', missed ? `Back. ${missed} ${missed === 1 ? 'line was' : 'lines were'} caught up with.` : 'Back. Nothing was missed.')
   away = null
   setTimeout(() => say(''), 6000)
+  refresh()
 }
 
 function say(look, text = '') {
@@ -117,11 +121,11 @@ function line({ timestamp, agentType, level, message, metadata }) {
 
 /** Whether the message says it anyway, or it is for programs only. */
 const isSaid = (name, value, message) =>
-  ['agent', 'state'].includes(name) || (name === 'attempt' && value === 1) || message.includes(brief(value))
+  ['agent', 'state', 'finished'].includes(name) || (name === 'attempt' && value === 1) || message.includes(brief(value))
 
 function brief(value) {
   const text = typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ') : JSON.stringify(value)
-  return text.length > 60 ? `${text.slice(0, 59)}…` : text
+  return text.length > 40 ? `${text.slice(0, 39)}…` : text
 }
 
 function gap(text) {
@@ -160,7 +164,11 @@ function drawStages() {
 }
 
 function progress({ metadata }) {
-  const { agent, state, attempt, seconds } = metadata ?? {}
+  const { agent, state, attempt, seconds, finished = [] } = metadata ?? {}
+  for (const each of finished) {
+    byId(`stage-${each}`).className = 'done'
+    offer(MADE[each])
+  }
   if (agent && state && WORK[agent]) {
     const stage = byId(`stage-${agent}`)
     stage.className = state
@@ -181,6 +189,8 @@ function showStatus() {
 
 async function offer(file) {
   const current = room
+  if (offered.has(file)) return
+  offered.add(file)
   const response = await call(`${API}/${room.id}/files/${encodeURIComponent(file)}`, { tokens }).catch(() => null)
   if (!response || room !== current) return
   const blob = await response.blob()
@@ -201,7 +211,8 @@ async function offer(file) {
 // -- all rooms -----------------------------------------------------------------------------------------------------------
 
 async function refresh() {
-  const rooms = await get().catch(() => [])
+  const rooms = await get().catch(() => null)
+  if (!rooms) return [] // the server is away: what is shown stays
   byId('no-rooms').hidden = rooms.length > 0
   byId('list').replaceChildren(
     ...rooms.map((each) => {

@@ -57,8 +57,9 @@ class Pipeline:
         begun = time.perf_counter()
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._room.finished:
-            kept = ", ".join(self._room.finished)
-            await self._orchestrate(Level.WARN, f"The server was restarted; going on after {kept}")
+            finished = list(self._room.finished)  # its end may have come between the work and the line about it
+            restarted = f"The server was restarted; going on after {' and '.join(finished)}"
+            await self._orchestrate(Level.WARN, restarted, {"finished": finished})
         else:
             await self._orchestrate(Level.INFO, f"Opening “{self._room.title}”", {"agents": 4, "stages": len(STAGES)})
         for stage in STAGES:

@@ -214,7 +214,8 @@ async def test_a_restart_goes_on_where_it_stopped(tmp_path: Path) -> None:
     async with running_app(create_app(settings(tmp_path)), bearer()) as api:
         async with api.stream(f"/api/v1/rooms/{room['id']}/logs?since=all") as stream:
             after = (await data_until(stream, "log", '"ready"'))[len(before) :]
-    assert any(line["message"] == "The server was restarted; going on after story" for line in after)
+    restarted = next(line for line in after if line["message"] == "The server was restarted; going on after story")
+    assert restarted["metadata"] == {"finished": ["story"]}
     assert not [line for line in after if line["agentType"] == "story"]
 
 
