@@ -106,8 +106,10 @@ class Stream:
         "heartbeat",  # seconds between heartbeats; 0 for none
         "heartbeat_at",  # loop time of the next one
         "id",
-        "lag_deadline",  # loop time at which a lagging stream is evicted
+        "lag_deadline",  # loop time at which a lagging stream is evicted, or an ended one cut off
+        "lag_from",  # the log's seq when its socket became full
         "opened_at",  # loop time
+        "origin",  # where it began, while it is no gap if retention is quicker than its first read; else -1
         "position",
         "principal_id",
         "release",  # gives back what the limits lent; called once
@@ -136,8 +138,8 @@ class Stream:
         self.heartbeat = 0.0
         self.heartbeat_at = self.expires_at = self.warn_at = self.lag_deadline = INFINITY
         self.opened_at = 0.0
-        self.bytes_base = self.events_base = 0
-        self.due = -1
+        self.bytes_base = self.events_base = self.lag_from = 0
+        self.due = self.origin = -1
 
     def happen(self, what: Happening) -> bool:
         """Move as the table says; whether anything changed."""

@@ -12,26 +12,29 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from headwater.brokers.base import Broker
 from headwater.channels import Principal, check_channel
-from headwater.errors import Draining, Unavailable
-from headwater.event import Draft, Event, Position
+from headwater.errors import Unavailable
+from headwater.event import Draft, Event, Position, ResetReason
 from headwater.hub.fanout import Fanout, Latency
 from headwater.hub.following import Following
-from headwater.hub.handoff import Handoff
+from headwater.hub.handoff import FORGIVEN, Handoff
 from headwater.hub.observers import Hook, Observers
+from headwater.hub.opening import Opening, check_open
 from headwater.hub.poll import Polled, Poller
 from headwater.hub.publishing import Publishing
+from headwater.hub.reading import Reader
 from headwater.hub.registry import Channel, Registry
-from headwater.hub.start import Beginning, Locator
-from headwater.hub.statistics import Statistics, StreamInfo, stream_info
-from headwater.hub.streams import Streams, Subscription, Timing
+from headwater.hub.start import Beginning, Locator, asks_for_what_is_left
+from headwater.hub.statistics import Statistics, StreamInfo, statistics_of, stream_info
+from headwater.hub.streams import Streams
+from headwater.hub.subscription import Subscription, Timing
 from headwater.hub.wheel import RESOLUTION
-from headwater.stream import CloseReason, State, Stream, Writer
+from headwater.stream import CloseReason, Stream
 
 log = logging.getLogger("headwater")
 
@@ -44,20 +47,8 @@ SPREAD = 0.002
 MIN_SPREAD = 2.0
 
 
-class Opening:
-    """A subscription whose channels are followed and whose start is known; `attach` makes it a stream."""
-
-    def __init__(self, hub: Hub, subscription: Subscription, channels: Sequence[Channel], beginning: Beginning) -> None:
-        self.beginning = beginning
-        self.channels = channels
-        self.subscription = subscription
-        self.is_attached = False
-        self._hub = hub
-
-    def attach(self, writer: Writer) -> Stream:
-        """Begin the stream. What reports on the writer's socket must call the hub's `full`, `drained` and `lost` with it."""
-        self.is_attached = True
-        return self._hub.attach(self, writer)
+CLEAN_UP = 1.0
+"""Seconds that hooks and other background work get to end when the hub stops, and again after they were cancelled."""
 
 
 class Hub(Publishing):
@@ -70,6 +61,8 @@ class Hub(Publishing):
         ring_events: recent events kept encoded, per channel.
         ring_bytes: memory for all of them together.
         max_replay: events one stream may catch up with before it is reset (`overflow`); 0 for no bound.
+        wall: Unix time in seconds, for what is said to clients and for the ends of tokens.
+        clock: monotonic seconds, for measuring flushes (see `Fanout`).
     """
 
     def __init__(
@@ -81,17 +74,20 @@ class Hub(Publishing):
         ring_events: int = 1000,
         ring_bytes: int = 64 * 1024 * 1024,
         max_replay: int = 100_000,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(broker, max_event_bytes)
         self.timing = timing
         self.rejections: Counter[str] = Counter()  # refused requests, by error title; counted by whoever refuses
         self.is_draining = False
         self._bounds = (ring_events, ring_bytes, max_replay)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._observers = Observers(self.spawn)
         self._opened = 0
         self._swept_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._wall = wall
+        self._clock = clock
 
     # -- life ------------------------------------------------------------------------------------------------------------
 
@@ -102,51 +98,59 @@ class Hub(Publishing):
             BrokerUnavailable: the broker cannot be opened; the hub is as before.
         """
         loop = asyncio.get_running_loop()
+        self._wire(loop)
+        head = await self.broker.open(self)
+        if head.epoch != self.fanout.epoch or head.seq > self.fanout.received:  # the feed may have begun already
+            self.fanout.restart(head)
+        self._drained: asyncio.Future[None] = loop.create_future()
+        self.is_draining = False
+        self._loop = loop
+        self._timer = loop.call_later(RESOLUTION, self._tick)
+
+    def _wire(self, loop: asyncio.AbstractEventLoop) -> None:
         ring_events, ring_bytes, max_replay = self._bounds
         self.registry = Registry(ring_events=ring_events, ring_bytes=ring_bytes)
-        self.fanout = Fanout(self.registry, 0, self._broken, loop=loop)
+        self.fanout = Fanout(self.registry, self._broken, loop=loop, clock=self._clock, wall=self._wall)
         self.following = Following(self.registry, self.fanout, self.broker, loop=loop, spawn=self.spawn)
         self.streams = Streams(
             self.registry,
             self.fanout,
             self.following,
             self.timing,
-            cursor=self.cursor,
             opened=self._stream_opened,
             closed=self._stream_closed,
             loop=loop,
+            wall=self._wall,
         )
+        self._reader = Reader(self.broker, self.fanout)
+        self._locator = Locator(self.broker, self.fanout)
         self.handoff = self.streams.handoff = Handoff(
             self.fanout,
-            self.broker,
+            self._reader,
             loop=loop,
             tell_reset=self.streams.tell_reset,
             broken=self._broken,
             max_replay=max_replay,
         )
-        self._locator = Locator(self.broker, self.fanout, "0")
-        head = await self.broker.open(self)
-        self._locator.epoch = head.epoch
-        self.fanout.restart(max(head.seq, self.fanout.received))
-        self._drained: asyncio.Future[None] = loop.create_future()
-        self.is_draining = False
-        self._loop = loop
-        self._timer = loop.call_later(RESOLUTION, self._tick)
 
     async def stop(self) -> None:
         """End what is still open, abruptly where `drain` was not called before, and close the broker. Idempotent."""
         if self._loop is None:
             return
-        if not self.is_draining:
-            await self.drain(0)
-        if self._timer is not None:
-            self._timer.cancel()
-        self.fanout.stop()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.drain(0)
+        self._timer.cancel()
+        await self._end_tasks()
         self._loop = None
         await self.broker.aclose()
+        self.fanout.stop()  # only now is the feed silent
+
+    async def _end_tasks(self) -> None:
+        """Let hooks and such end by themselves for a moment, then cancel them; what will not be cancelled is left behind."""
+        for _ in range(2):
+            if self._tasks:
+                await asyncio.wait(tuple(self._tasks), timeout=CLEAN_UP)
+            for task in self._tasks:
+                task.cancel()
 
     async def drain(self, grace: float = 10.0) -> bool:
         """Take no new streams, end every open one with its own time to come back, and wait for their last bytes.
@@ -157,13 +161,13 @@ class Hub(Publishing):
         Returns:
             Whether every client took everything.
         """
-        assert self.loop
+        self.check_running()
         self.is_draining = True
         if not self._drained.done():
             self._drained.set_result(None)
         spread = max(MIN_SPREAD, len(self.streams.open) * SPREAD)
         for count, stream in enumerate(tuple(self.streams.open.values()), 1):
-            self.streams.close(stream, CloseReason.DRAIN, retry=int(1000 * random.uniform(0.5, 0.5 + spread)))
+            self.streams.close(stream, CloseReason.DRAIN, retry=_time_to_return(spread))
             if count % 500 == 0:
                 await asyncio.sleep(0)  # let the bytes out
         return await self.streams.quiet(grace)
@@ -176,18 +180,15 @@ class Hub(Publishing):
             self._swept_at = now
             for view in self.registry.views:
                 view.forget()
-            self.spawn(self._sweep(now))
+            self.spawn(self.following.sweep(now))
 
-    async def _sweep(self, now: float) -> None:
-        await self.following.sweep(now)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run something in the background until the hub stops; what it raises is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background work failed: %s", error, exc_info=error)
@@ -199,15 +200,18 @@ class Hub(Publishing):
         self.fanout.take(events, upto.seq)
 
     def restart(self, head: Position) -> None:
-        """See `Feed.restart`."""
-        log.warning("the log has a new epoch", extra={"epoch": head.epoch, "position": head.seq})
-        self._locator.epoch = head.epoch
-        self.fanout.restart(head.seq)
+        """See `Feed.restart`. With the epoch that we know, the feed has only lost its place: the streams keep theirs, and
+        catch up from the log."""
+        is_new = head.epoch != self.fanout.epoch or head.seq < self.fanout.received
+        log.warning("the feed begins anew", extra={"epoch": head.epoch, "position": head.seq, "new": is_new})
+        self.streams.rewind()
+        self.fanout.restart(head)
+        for view in self.registry.views:
+            view.forget()
         for channel in self.registry.channels.values():
-            channel.ring.clear()
-            channel.ring.start_at(head.seq)
+            channel.ring.restart(head.seq)
             channel.arrived()
-        self.streams.restart()
+        self.streams.resume(ResetReason.EPOCH_CHANGED if is_new else None)
 
     # -- subscribing -----------------------------------------------------------------------------------------------------
 
@@ -217,42 +221,47 @@ class Hub(Publishing):
         owns the channels; otherwise they are given back.
 
         Raises:
-            Draining: no new streams now. BrokerUnavailable: the log cannot be reached.
+            Draining: no new streams now. BrokerUnavailable: the log cannot be reached. ConfigurationError: the
+            subscription's `hello` makes no JSON.
         """
-        assert self.loop
-        if self.is_draining:
-            raise Draining("the hub is shutting down", fix="connect again; another process takes over", retry_after=1)
-        channels = await self.following.acquire(subscription.channels)
+        channels, beginning = await self._reach(subscription)
         opening: Opening | None = None
         try:
-            opening = Opening(self, subscription, channels, await self._locate(subscription, channels))
+            opening = Opening(self.streams, self.fanout, subscription, channels, beginning, draining=self._drained)
             yield opening
         finally:
             if opening is None or not opening.is_attached:
                 self.following.release(channels)
 
-    async def _locate(self, subscription: Subscription, channels: Sequence[Channel]) -> Beginning:
-        names = [channel.name for channel in channels]
-        now = int(time.time() * 1000)
-        return await self._locator.locate(subscription.start, names, subscription.principal.permissions, now)
-
-    def attach(self, opening: Opening, writer: Writer) -> Stream:
-        """See `Opening.attach`."""
-        if self.is_draining:
-            opening.is_attached = False
-            raise Draining("the hub is shutting down", fix="connect again", retry_after=1)
-        self.fanout.flush()  # what is pending must not come after a cursor that includes it
-        return self.streams.attach(opening.subscription, opening.channels, opening.beginning, writer)
-
     async def poll(self, subscription: Subscription, wait: float = 0.0) -> Polled:
         """Events after the subscription's start; waits up to `wait` seconds for the first one. Raises as `prepare`."""
-        async with self.prepare(subscription) as opening:
-            poller = Poller(self.fanout, self.broker, opening.channels, subscription.principal.permissions)
-            return await poller.poll(opening.beginning, wait, self._drained)
+        channels, beginning = await self._reach(subscription)
+        try:
+            poller = Poller(self.fanout, self._reader, channels, subscription.principal.permissions)
+            forgiven = FORGIVEN if asks_for_what_is_left(subscription.start) else 0
+            return await poller.poll(beginning, wait, self._drained, forgiven=forgiven)
+        finally:
+            self.following.release(channels)
+
+    async def _reach(self, subscription: Subscription) -> tuple[list[Channel], Beginning]:
+        """Follow the channels, for the caller to release, and find the beginning."""
+        self.check_running()
+        draining = self._drained
+        check_open(draining)
+        channels = await self.following.acquire(subscription.channels)
+        try:
+            names = [channel.name for channel in channels]
+            now = int(self._wall() * 1000)
+            beginning = await self._locator.locate(subscription.start, names, subscription.principal.permissions, now)
+            check_open(draining)  # a hub that was stopped meanwhile may even run again, with other channels
+        except BaseException:
+            self.following.release(channels)
+            raise
+        return channels, beginning
 
     def cursor(self, seq: int) -> str:
         """The cursor text of a seq of the present epoch."""
-        return f"{self._locator.epoch}-{seq}"
+        return self.fanout.cursor(seq)
 
     # -- writers report --------------------------------------------------------------------------------------------------
 
@@ -265,16 +274,19 @@ class Hub(Publishing):
         self.streams.drained(stream)
 
     def lost(self, stream: Stream, reason: CloseReason = CloseReason.CLIENT) -> None:
-        """The stream's connection is gone, or ends for the reason given."""
-        self.streams.lost(stream, reason)
+        """The stream's connection is gone, or (for any other reason) can no longer be what it was."""
+        if reason is CloseReason.CLIENT:
+            self.streams.lost(stream)
+        else:
+            self.end(stream, reason)
 
     def end(self, stream: Stream, reason: CloseReason) -> bool:
-        """End a stream for a reason that its writer saw; whether it was open."""
-        retry = int(1000 * random.uniform(0.5, 0.5 + MIN_SPREAD)) if reason is CloseReason.DRAIN else None
+        """End a stream whose connection is still there; whether it was open. A server that stops may say so connection by
+        connection, so each of those clients gets its own time to come back, too."""
+        retry = _time_to_return(MIN_SPREAD) if reason is CloseReason.DRAIN else None
         return self.streams.close(stream, reason, retry=retry)
 
     def _broken(self, stream: Stream, error: Exception) -> None:
-        log.warning("writing to stream %d failed: %s", stream.id, error)
         self.streams.broken(stream, error)
 
     # -- people ----------------------------------------------------------------------------------------------------------
@@ -307,7 +319,7 @@ class Hub(Publishing):
         Returns:
             How many streams were ended.
         """
-        assert self.loop
+        self.check_running()
         wanted = principal.id if isinstance(principal, Principal) else principal
         ended = 0
         for stream in [s for s in self.streams.open.values() if s.principal_id == wanted]:
@@ -319,7 +331,7 @@ class Hub(Publishing):
 
     async def close(self, stream_id: int) -> bool:
         """End one stream by hand (`admin`); whether it was open."""
-        assert self.loop
+        self.check_running()
         stream = self.streams.open.get(stream_id)
         return stream is not None and self.streams.close(stream, CloseReason.ADMIN)
 
@@ -327,7 +339,7 @@ class Hub(Publishing):
 
     def count(self, channel: str | None = None) -> int:
         """Open streams, of one channel or in all."""
-        assert self.loop
+        self.check_running()
         if channel is None:
             return len(self.streams.open)
         followed = self.registry.channels.get(channel)
@@ -339,7 +351,7 @@ class Hub(Publishing):
 
     def infos(self, limit: int = 1000) -> list[StreamInfo]:
         """Snapshots of the oldest `limit` open streams."""
-        assert self.loop
+        self.check_running()
         return [self.info(stream) for _, stream in zip(range(limit), self.streams.open.values(), strict=False)]
 
     @property
@@ -349,33 +361,16 @@ class Hub(Publishing):
 
     def statistics(self) -> Statistics:
         """This hub at this moment."""
-        assert self.loop
-        fanout, streams = self.fanout, self.streams
-        states = Counter(stream.state for stream in streams.open.values())
-        return Statistics(
-            epoch=self._locator.epoch,
-            position=fanout.position,
+        self.check_running()
+        return statistics_of(
+            self.registry,
+            self.fanout,
+            self.streams,
+            self.handoff,
             draining=self.is_draining,
-            streams=len(streams.open),
-            live=states[State.LIVE],
-            replaying=states[State.REPLAYING],
-            lagging=states[State.LAGGING],
-            channels=len(self.registry.channels),
-            views=sum(1 for _ in self.registry.views),
             opened=self._opened,
-            ended={reason.value: count for reason, count in streams.ended.items()},
-            events=fanout.events,
             published=self.published,
-            deliveries=fanout.deliveries,
-            replayed=self.handoff.replayed,
-            bytes=fanout.bytes_out,
-            flushes=fanout.flushes,
-            lagged=streams.lagged,
-            resets={reason.value: count for reason, count in streams.resets.items()},
-            rejections=dict(self.rejections),
-            ring_bytes=self.registry.budget.used,
-            latency_p50_ms=fanout.latency.quantile(0.5),
-            latency_p99_ms=fanout.latency.quantile(0.99),
+            rejections=self.rejections,
         )
 
     async def probe(self, channel: str, within: float = 5.0) -> float:
@@ -383,17 +378,23 @@ class Hub(Publishing):
         feed has brought it. Returns the seconds that took.
 
         Raises:
-            BrokerUnavailable: it could not be published, or did not arrive within `within` seconds.
+            Unavailable: it could not be published, or did not arrive within `within` seconds.
         """
-        assert self.loop
+        self.check_running()
         begun = time.perf_counter()
-        channels = await self.following.acquire([check_channel(channel, own=True)])
         try:
             async with asyncio.timeout(within):
-                (position,) = await self.broker.append([Draft.json(channel, "probe")])
-                await self.fanout.reached(position.seq)
+                channels = await self.following.acquire([check_channel(channel, own=True)])
+                try:
+                    (position,) = await self.broker.append([Draft.json(channel, "probe")])
+                    await self.fanout.reached(position.seq)
+                finally:
+                    self.following.release(channels)
         except TimeoutError:
             raise Unavailable(f"a probe did not come back within {within:g} s", retry_after=1) from None
-        finally:
-            self.following.release(channels)
         return time.perf_counter() - begun
+
+
+def _time_to_return(spread: float) -> int:
+    """Milliseconds after which one client is to come back, so that together they come over `spread` seconds."""
+    return int(1000 * random.uniform(0.5, 0.5 + spread))

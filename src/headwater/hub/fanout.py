@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from headwater.event import Event
+from headwater.event import Event, Position
 from headwater.hub.registry import Registry, View
 from headwater.hub.ring import Frame, joined
 from headwater.stream import Stream
@@ -24,30 +24,38 @@ MAX_LINGER = 0.010
 """Seconds that an event waits at most to be joined with the next ones. Ten milliseconds is below what a person notices
 and far below a network's jitter, and joins 20 events in flight into one write at 1,000 streams (docs/benchmarks.md)."""
 
+SLICE = 256 * 1024
+"""Bytes of data that one flush joins at most. A burst is written in slices, so that a stream whose socket is full leaves
+the live set after one of them and does not have all of the burst in its buffer."""
+
 
 class Fanout:
     """Events of followed channels to live streams.
 
     Args:
         registry: who listens.
-        position: where the log stands.
         broken: told of a stream whose writer raised; it must end the stream.
         loop: calls back; the running loop's methods.
         clock: monotonic seconds. Not the loop's clock: uvloop's stands still within a turn, and the length of a turn is
             what is measured here.
+        wall: Unix time in seconds.
+
+    Attributes:
+        epoch: of the log that all positions here are in; "0", which no log has, before `restart` has told it.
     """
 
     def __init__(
         self,
         registry: Registry,
-        position: int,
         broken: Callable[[Stream, Exception], None],
         *,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.perf_counter,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self.received = position  # seq through which the feed is complete
-        self.position = position  # seq through which every live stream has been written to
+        self.epoch = "0"
+        self.received = 0  # seq through which the feed is complete
+        self.position = 0  # seq through which every live stream has been written to
         self.events = 0  # received on followed channels
         self.deliveries = 0  # events times the live streams that they were written to
         self.bytes_out = 0
@@ -57,11 +65,17 @@ class Fanout:
         self._broken = broken
         self._loop = loop
         self._clock = clock
+        self._wall = wall
         self._dirty: list[View] = []  # views with pending frames
+        self._pending = 0  # bytes of data received since the last flush
         self._timer: asyncio.Handle | None = None  # the next flush, or the settling of the last one
         self._progress: asyncio.Future[None] | None = None  # done at the next batch, for those who wait for one
         self._started = 0.0  # when the last flush began
         self._ready_at = 0.0  # when the next one may begin
+
+    def cursor(self, seq: int) -> str:
+        """The cursor text of a seq of the present epoch."""
+        return f"{self.epoch}-{seq}"
 
     def take(self, events: Sequence[Event], upto: int) -> None:
         """Receive the next events of followed channels and see that they are written now or within MAX_LINGER."""
@@ -79,7 +93,11 @@ class Fanout:
                         self._dirty.append(view)
                     view.pending.append(frame)
             channel.arrived()
-        self.events += len(events)
+            self.events += 1
+            self._pending += len(event.data)
+            if self._pending >= SLICE:
+                self.received = frame.seq
+                self.flush()
         self.received = upto
         if self._progress is not None:
             self._progress.set_result(None)
@@ -120,6 +138,7 @@ class Fanout:
         """Write everything received to every live stream that may see it."""
         # First of all, because a stream that reports a full socket from within its write has been given all of it.
         self.position = self.received
+        self._pending = 0
         dirty, self._dirty = self._dirty, []
         oldest = dirty[0].pending[0].event.time if dirty else 0
         broken: list[tuple[Stream, Exception]] = []
@@ -141,16 +160,18 @@ class Fanout:
                     broken.append((stream, error))
         if dirty:
             self.flushes += 1
-            self.latency.observe(time.time() * 1000 - oldest)
+            self.latency.observe(self._wall() * 1000 - oldest)
         for stream, fault in broken:
             self._broken(stream, fault)
 
-    def restart(self, position: int) -> None:
-        """The log began anew: what was pending belongs to the old one."""
+    def restart(self, head: Position) -> None:
+        """The feed begins anew, after `head`: what was pending is not written from here any more."""
         for view in self._dirty:
             view.pending = []
         self._dirty = []
-        self.received = self.position = position
+        self._pending = 0
+        self.epoch = head.epoch
+        self.received = self.position = head.seq
 
     def stop(self) -> None:
         """Write what is pending and set no more timers."""

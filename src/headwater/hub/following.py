@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from headwater.brokers.base import Broker
+from headwater.errors import Unavailable
 from headwater.hub.fanout import Fanout
 from headwater.hub.registry import Channel, Registry
 
@@ -53,17 +54,18 @@ class Following:
         """
         channels: list[Channel] = []
         missing: list[Channel] = []
+        ready: asyncio.Future[None] = self._loop.create_future()
         for name in dict.fromkeys(names):
             channel = self._registry.channels.get(name)
             if channel is None:
                 channel = self._registry.add_channel(name, self._fanout.received)
-                channel.ready = self._loop.create_future()
+                channel.ready = ready
                 missing.append(channel)
             channel.users += 1
             channels.append(channel)
         if missing:
             # A task of its own: others may wait for the same channels, and this caller may be cancelled.
-            self._spawn(self._follow(missing))
+            self._spawn(self._follow(missing, ready))
         try:
             for channel in channels:
                 if channel.ready is not None:
@@ -73,25 +75,25 @@ class Following:
             raise
         return channels
 
-    async def _follow(self, channels: Sequence[Channel]) -> None:
+    async def _follow(self, channels: Sequence[Channel], ready: asyncio.Future[None]) -> None:
         try:
             position = await self._broker.follow([channel.name for channel in channels])
         except BaseException as error:
             for channel in channels:
                 self._registry.remove_channel(channel)
-                ready, channel.ready = channel.ready, None
-                if ready is not None and not ready.done():
-                    ready.set_exception(error) if isinstance(error, Exception) else ready.cancel()
-                    ready.cancelled() or ready.exception()  # seen, even if every asker is gone
+            # The askers are not cancelled when we are: for them the hub is gone.
+            ready.set_exception(error if isinstance(error, Exception) else Unavailable("the hub has stopped"))
+            ready.exception()  # seen, even if every asker is gone
             if not isinstance(error, Exception):
                 raise
             return
+        # A position of another epoch tells of a restart that the feed has yet to bring, or has already brought.
+        is_ours = position.epoch == self._fanout.epoch
         for channel in channels:
-            channel.ring.start_at(position.seq)
+            channel.ring.start_at(position.seq if is_ours else self._fanout.received)
             channel.idle_since = self._loop.time()
-            ready, channel.ready = channel.ready, None
-            if ready is not None and not ready.done():
-                ready.set_result(None)
+            channel.ready = None
+        ready.set_result(None)
 
     def release(self, channels: Collection[Channel]) -> None:
         """Give channels back; each `acquire` once."""

@@ -27,13 +27,21 @@ def timestamp(unix: float) -> str:
 
 
 def connected(
-    cursor: str, channels: tuple[str, ...], now: float, *, name: str = "connected", hello: Hello = None, retry: int
+    cursor: str,
+    channels: tuple[str, ...],
+    now: float,
+    *,
+    id: str | None,
+    name: str = "connected",
+    hello: Hello = None,
+    retry: int,
 ) -> bytes:
-    """The first frame. Its id is where the stream starts, so that a client which loses the connection before its first
-    event still resumes from here; its `retry:` line replaces what an earlier `closing` frame may have set.
+    """The first frame. Its `retry:` line replaces what an earlier `closing` frame may have set.
 
     Args:
         cursor: where the stream starts.
+        id: the same, so that a client which loses the connection before its first event still resumes from here. None if a
+            reset follows: a client that never gets to see it must come back with the cursor that caused it.
         channels: as asked for.
         now: Unix time in seconds.
         name: the event's type; empty for a plain message.
@@ -49,7 +57,7 @@ def connected(
         text = msgspec.json.encode(data).decode()
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"the hello of a stream is no JSON: {error}", expected="a JSON value") from error
-    return wire.encode(name or None, text, id=cursor, retry=retry)
+    return wire.encode(name or None, text, id=id, retry=retry)
 
 
 def heartbeat(cursor: str, now: float) -> bytes:
@@ -67,6 +75,7 @@ def token_expiring(expires_at: float) -> bytes:
     return wire.encode("token_expiring", f'{{"expires_at":"{timestamp(expires_at)}"}}')
 
 
-def closing(cursor: str, reason: CloseReason, retry: int | None) -> bytes:
-    """The last frame. `retry` in milliseconds tells this client when to come back."""
-    return wire.encode("closing", f'{{"reason":"{reason}"}}', id=cursor, retry=retry)
+def closing(id: str | None, reason: CloseReason, retry: int | None) -> bytes:
+    """The last frame. `id` is how far the client was given everything, None if it is owed a reset; `retry` in milliseconds
+    tells this client when to come back."""
+    return wire.encode("closing", f'{{"reason":"{reason}"}}', id=id, retry=retry)

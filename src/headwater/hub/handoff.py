@@ -16,20 +16,20 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from headwater.brokers.base import Broker
 from headwater.errors import PositionLost, Unavailable
 from headwater.event import ResetReason
 from headwater.hub.fanout import Fanout
+from headwater.hub.reading import FIRST_PAGE, Reader, next_limit
 from headwater.hub.registry import View
-from headwater.hub.ring import Batch, Frame
-from headwater.single_flight import SingleFlight
+from headwater.hub.ring import Batch
 from headwater.stream import Happening, State, Stream
-
-PAGE = 500
-"""Events read from the broker at a time: bounds what one catch-up holds in memory."""
 
 RETRY = (0.1, 5.0)
 """Seconds to wait before asking a broker again that was unavailable: first and longest; doubled, with full jitter."""
+
+FORGIVEN = 3
+"""Times that a stream which asked for what the log still has may find that its first page has meanwhile gone. More would be
+a log that loses events faster than they can be read."""
 
 
 class Handoff:
@@ -37,7 +37,7 @@ class Handoff:
 
     Args:
         tell_reset: writes the reset frame that a stream is owed and places it at the fan-out's position.
-        broken: told of a stream whose writer raised.
+        broken: told of a stream that cannot be brought forward: its writer raised, or its replay did.
         max_replay: events one catch-up may read from the broker before it is given up with a reset (`overflow`); 0 for
             no bound.
     """
@@ -45,7 +45,7 @@ class Handoff:
     def __init__(
         self,
         fanout: Fanout,
-        broker: Broker,
+        reader: Reader,
         *,
         loop: asyncio.AbstractEventLoop,
         tell_reset: Callable[[Stream], None],
@@ -54,16 +54,15 @@ class Handoff:
     ) -> None:
         self.replayed = 0  # events written by catching up
         self._fanout = fanout
-        self._broker = broker
+        self._reader = reader
         self._loop = loop
         self._tell_reset = tell_reset
         self._broken = broken
         self._max_replay = max_replay
-        self._reads: SingleFlight[Batch] = SingleFlight()
 
     def resume(self, stream: Stream) -> None:
         """Bring a replaying stream forward: at once if the rings suffice, else in a task that ends when it is live."""
-        if stream.task is None and not self._advance(stream):
+        if stream.state is State.REPLAYING and stream.task is None and not self._advance(stream):
             stream.task = self._loop.create_task(self._replay(stream))
 
     def _advance(self, stream: Stream) -> bool:
@@ -87,6 +86,7 @@ class Handoff:
     def _go_live(self, stream: Stream, view: View) -> None:
         if stream.happen(Happening.CAUGHT_UP):
             view.live.add(stream)
+            stream.origin = -1
             stream.bytes_base -= view.bytes_out
             stream.events_base -= view.events_out
 
@@ -100,52 +100,65 @@ class Handoff:
 
     async def _replay(self, stream: Stream) -> None:
         try:
-            budget = self._max_replay or float("inf")
-            delay = RETRY[0]
-            while stream.state is State.REPLAYING and not self._advance(stream):
-                view: View = stream.view
-                after = stream.position
-                try:
-                    batch = await self._read(view, after, view.floor)
-                except PositionLost as lost:
-                    stream.reset = ResetReason(lost.reason)
-                    continue
-                except Unavailable:
-                    await asyncio.sleep(random.uniform(0, delay))
-                    delay = min(2 * delay, RETRY[1])
-                    continue
-                budget -= len(batch.frames)
-                if budget < 0:
-                    stream.reset = ResetReason.OVERFLOW
-                elif stream.state is State.REPLAYING and stream.view is view and stream.position == after:
-                    self._write(stream, view, batch)
+            await self._catch_up(stream)
+        except Exception as error:
+            # Neither the broker's errors nor the writer's: a defect. The stream must not hang with nobody to move it.
+            self._broken(stream, error)
         finally:
             stream.task = None
 
-    async def _read(self, view: View, after: int, until: int) -> Batch:
-        """A page of the log, asked of the broker once for all streams that need the same one."""
+    async def _catch_up(self, stream: Stream) -> None:
+        budget = self._max_replay or float("inf")
+        limit, delay, forgiven, is_late = FIRST_PAGE, RETRY[0], FORGIVEN, False
+        while stream.state is State.REPLAYING and not self._advance(stream):
+            view: View = stream.view
+            after = stream.position
+            try:
+                if is_late:
+                    is_late = False
+                    await self._begin_later(stream, view)
+                    continue
+                batch = await self._reader.read(view.channels, after, view.floor, limit)
+            except PositionLost as lost:
+                is_late = after == stream.origin and forgiven > 0
+                forgiven -= 1
+                if not is_late:
+                    stream.reset = ResetReason(lost.reason)
+                continue
+            except Unavailable:
+                await asyncio.sleep(random.uniform(0, delay))
+                delay = min(2 * delay, RETRY[1])
+                continue
+            limit = next_limit(limit, batch)
+            budget -= len(batch.frames)
+            if budget < 0:
+                stream.reset = stream.reset or ResetReason.OVERFLOW
+            elif stream.view is view and stream.position == after and stream.reset is None:
+                self._write(stream, view, batch)
 
-        async def read() -> Batch:
-            page = await self._broker.read(view.names, after, until, PAGE)
-            batch = Batch([Frame(event) for event in page.events], page.end.seq)
-            ring = view.channels[0].ring
-            if len(view.channels) == 1 and ring.floor == batch.upto:
-                ring.extend_back(batch.frames, after)
-            return batch
-
-        return await self._reads.do((view.names, after, until), read)
+    async def _begin_later(self, stream: Stream, view: View) -> None:
+        """Retention was quicker than a stream that asked for what the log still has and was given nothing of it yet. That is
+        no gap: what the log still has begins later now."""
+        after = stream.position
+        horizon = await self._reader.horizon(view.channels)
+        await self._fanout.reached(horizon)
+        if stream.position == after:
+            stream.position = stream.origin = max(after, horizon)
 
     def _write(self, stream: Stream, view: View, batch: Batch) -> None:
         """Write a batch, as far as the socket takes it; the stream's position is then where it stopped."""
         try:
-            for piece in batch.pieces(view.audience):
-                if piece.data:
-                    stream.write(piece.data)
-                    stream.bytes_base += len(piece.data)
-                    stream.events_base += piece.events
-                    self.replayed += piece.events
-                stream.position = piece.upto
+            for data, upto, events in batch.pieces(view.audience):
                 if stream.state is not State.REPLAYING:
                     return
+                # First of all, because a socket that fills up and drains from within the write goes on from here.
+                stream.position = upto
+                if data:
+                    stream.bytes_base += len(data)
+                    stream.events_base += events
+                    self.replayed += events
+                    stream.write(data)
+                    if stream.position != upto:
+                        return
         except Exception as error:
             self._broken(stream, error)

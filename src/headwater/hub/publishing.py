@@ -12,8 +12,15 @@ from typing import Any
 
 from headwater.brokers.base import Broker
 from headwater.channels import check_channel
-from headwater.errors import TooLarge, Unavailable
+from headwater.errors import HeadwaterError, TooLarge, Unavailable
 from headwater.event import Draft, Position
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:  # none runs in this thread
+        return False
 
 
 class Publishing:
@@ -29,6 +36,10 @@ class Publishing:
         self.max_event_bytes = max_event_bytes
         self.published = 0
         self._loop: asyncio.AbstractEventLoop | None = None  # the hub's while it runs
+
+    def check_running(self) -> None:
+        """Raise `Unavailable` unless the hub runs."""
+        _ = self.loop
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -70,7 +81,7 @@ class Publishing:
 
     async def publish_all(self, drafts: Sequence[Draft]) -> tuple[Position, ...]:
         """Append all events or none; returns their positions. Raises as `publish`."""
-        assert self.loop
+        self.check_running()
         for draft in drafts:
             check_channel(draft.channel)
             self._check_size(draft)
@@ -95,6 +106,13 @@ class Publishing:
         permissions: Iterable[str] = (),
         idempotency_key: str | None = None,
     ) -> Position:
-        """`publish` for threads other than the loop's: a plain `def` route, a worker thread. Blocks until it is durable."""
+        """`publish` for threads other than the loop's: a plain `def` route, a worker thread. Blocks until it is durable.
+
+        Raises:
+            HeadwaterError: this is the loop's thread. Otherwise as `publish`.
+        """
+        loop = self.loop
+        if _is_running_here(loop):
+            raise HeadwaterError("publish_sync would block the loop it waits for", fix="await hub.publish(...) here")
         work = self.publish(channel, type, data, permissions=permissions, idempotency_key=idempotency_key)
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        return asyncio.run_coroutine_threadsafe(work, loop).result()

@@ -100,7 +100,7 @@ class Registry:
 
     def remove_channel(self, channel: Channel) -> None:
         """Forget a channel that no stream and no request needs any more."""
-        channel.ring.clear()
+        channel.ring.restart(channel.ring.floor)
         del self.channels[channel.name]
 
     def join(self, stream: Stream, channels: Iterable[Channel], permissions: frozenset[str]) -> View:

@@ -19,6 +19,9 @@ from headwater.hub.fanout import Fanout
 MAX_LAST = 1000
 """Events that `last=N` may ask for."""
 
+MAX_AGO = 10 * 366 * 24 * 3600.0
+"""Seconds that a stream may begin in the past: ten years, longer than any log is kept."""
+
 PATIENCE = 5.0
 """Seconds to wait for this node's feed to reach a position that another node has already sent to the client."""
 
@@ -38,9 +41,13 @@ class After(msgspec.Struct, frozen=True):
 
 
 class Ago(msgspec.Struct, frozen=True):
-    """What was accepted during the last `seconds`."""
+    """What was accepted during the last `seconds`, 0 to MAX_AGO."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds <= MAX_AGO:
+            raise InvalidCursor(f"a start {self.seconds:g} seconds ago", expected=f"0 to {MAX_AGO:g}")
 
 
 class Last(msgspec.Struct, frozen=True):
@@ -56,6 +63,12 @@ class Last(msgspec.Struct, frozen=True):
 Start = Now | All | After | Ago | Last
 
 
+def asks_for_what_is_left(start: Start) -> bool:
+    """Whether a start asks for what the log still has. What retention removes before it was read is then no gap; the client
+    knows nothing yet that could have one."""
+    return not isinstance(start, Now | After)
+
+
 class Beginning(NamedTuple):
     """Where a stream begins, and the reset it must be told if that is not where it asked to begin."""
 
@@ -66,22 +79,31 @@ class Beginning(NamedTuple):
 class Locator:
     """Turns a `Start` into a `Beginning`.
 
-    Args:
-        epoch: of the log, as a function because it may change.
-        now: Unix time in milliseconds.
+    A beginning is never ahead of this node's feed: a stream there would be given what came before its beginning.
     """
 
-    def __init__(self, broker: Broker, fanout: Fanout, epoch: str) -> None:
-        self.epoch = epoch
+    def __init__(self, broker: Broker, fanout: Fanout) -> None:
         self._broker = broker
         self._fanout = fanout
 
     async def locate(self, start: Start, channels: Collection[str], permissions: frozenset[str], now: int) -> Beginning:
         """Where `start` is, for these channels, which must be followed already.
 
+        Args:
+            now: Unix time in milliseconds.
+
         Raises:
-            BrokerUnavailable: the store cannot say now.
+            BrokerUnavailable: the store cannot say now, or this node's feed does not get there.
         """
+        fanout, epoch = self._fanout, self._fanout.epoch
+        beginning = await self._find(start, channels, permissions, now)
+        if beginning.seq > fanout.received:
+            await self._wait(beginning.seq)
+        if fanout.epoch != epoch:  # while we asked; what was found is a place in the old log
+            return Beginning(fanout.received, ResetReason.EPOCH_CHANGED)
+        return beginning
+
+    async def _find(self, start: Start, channels: Collection[str], permissions: frozenset[str], now: int) -> Beginning:
         match start:
             case After(cursor):
                 return await self._after(cursor)
@@ -89,9 +111,9 @@ class Locator:
                 return Beginning((await self._broker.horizon(channels)).seq)
             case Ago(seconds):
                 position = await self._broker.position_at(now - int(seconds * 1000))
-                return Beginning(max(position.seq, (await self._broker.horizon(channels)).seq))
+                return await self._retained(position.seq, channels)
             case Last(count):
-                return Beginning(await self._last(count, channels, permissions))
+                return await self._retained(await self._last(count, channels, permissions), channels)
             case Now():
                 return Beginning(self._fanout.received)
 
@@ -100,21 +122,24 @@ class Locator:
             position = Position.parse(cursor)
         except InvalidCursor:
             return Beginning(self._fanout.received, ResetReason.UNKNOWN_ID)
-        if position.epoch != self.epoch:
+        if position.epoch != self._fanout.epoch:
             return Beginning(self._fanout.received, ResetReason.EPOCH_CHANGED)
-        if position.seq <= self._fanout.received:
-            return Beginning(position.seq)
         # Ahead of this node: either another node was quicker, or it is from a log that ours is an older copy of.
-        head = await self._broker.head()
-        if position.seq > head.seq:
+        if position.seq > self._fanout.received and position.seq > (await self._broker.head()).seq:
             return Beginning(self._fanout.received, ResetReason.UNKNOWN_ID)
+        return Beginning(position.seq)
+
+    async def _wait(self, seq: int) -> None:
         try:
-            await asyncio.wait_for(self._fanout.reached(position.seq), PATIENCE)
+            await asyncio.wait_for(self._fanout.reached(seq), PATIENCE)
         except TimeoutError:
             raise BrokerUnavailable(
-                "this node has not yet received what the cursor has seen", fix="try again", retry_after=1
+                "this node has not yet received what the log already has", fix="try again", retry_after=1
             ) from None
-        return Beginning(position.seq)
+
+    async def _retained(self, seq: int, channels: Collection[str]) -> Beginning:
+        """`seq`, or where the log of all the channels is complete from, if that is later."""
+        return Beginning(max(seq, (await self._broker.horizon(channels)).seq))
 
     async def _last(self, count: int, channels: Collection[str], permissions: frozenset[str]) -> int:
         """The seq before the `count`-th newest visible event."""
@@ -126,4 +151,4 @@ class Locator:
                 if count == 0:
                     return event.position.seq - 1
             before = max(0, page.end.seq - 1)
-        return (await self._broker.horizon(channels)).seq
+        return 0

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import msgspec
 
-from headwater.hub.registry import View
+from headwater.hub.fanout import Fanout
+from headwater.hub.handoff import Handoff
+from headwater.hub.registry import Registry, View
+from headwater.hub.streams import Streams
 from headwater.stream import State, Stream
 
 
@@ -106,4 +112,44 @@ def stream_info(stream: Stream, *, position: int, now: float) -> StreamInfo:
         events=stream.events_base + (view.events_out if is_live else 0),
         bytes=stream.bytes_base + (view.bytes_out if is_live else 0),
         behind=0 if is_live else max(0, position - stream.position),
+    )
+
+
+def statistics_of(
+    registry: Registry,
+    fanout: Fanout,
+    streams: Streams,
+    handoff: Handoff,
+    *,
+    draining: bool,
+    opened: int,
+    published: int,
+    rejections: Mapping[str, int],
+) -> Statistics:
+    """A snapshot of a hub, from its parts and its own counters (see `Statistics`)."""
+    states = Counter(stream.state for stream in streams.open.values())
+    return Statistics(
+        epoch=fanout.epoch,
+        position=fanout.position,
+        draining=draining,
+        streams=len(streams.open),
+        live=states[State.LIVE],
+        replaying=states[State.REPLAYING],
+        lagging=states[State.LAGGING],
+        channels=len(registry.channels),
+        views=sum(1 for _ in registry.views),
+        opened=opened,
+        ended={reason.value: count for reason, count in streams.ended.items()},
+        events=fanout.events,
+        published=published,
+        deliveries=fanout.deliveries,
+        replayed=handoff.replayed,
+        bytes=fanout.bytes_out,
+        flushes=fanout.flushes,
+        lagged=streams.lagged,
+        resets={reason.value: count for reason, count in streams.resets.items()},
+        rejections=dict(rejections),
+        ring_bytes=registry.budget.used,
+        latency_p50_ms=fanout.latency.quantile(0.5),
+        latency_p99_ms=fanout.latency.quantile(0.99),
     )

@@ -7,77 +7,37 @@ the fan-out, the hand-off and the wheel; must not know brokers or HTTP.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from headwater import wire
-from headwater.channels import ANYONE, Principal
 from headwater.event import ResetReason
 from headwater.hub import frames
 from headwater.hub.fanout import Fanout
 from headwater.hub.following import Following
 from headwater.hub.handoff import Handoff
 from headwater.hub.registry import Channel, Registry, View
-from headwater.hub.start import Beginning, Now, Start
-from headwater.hub.wheel import RESOLUTION, Wheel
+from headwater.hub.start import Beginning, asks_for_what_is_left
+from headwater.hub.subscription import Subscription, Timing
+from headwater.hub.wheel import LOOKAHEAD, Wheel
 from headwater.stream import INFINITY, CloseReason, Happening, State, Stream, Writer
+
+log = logging.getLogger("headwater")
 
 FINISH = 5.0
 """Seconds a stream that was ended gets to take its last bytes before its connection is cut."""
 
-
-class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subscriber asks for, once it is known to be allowed.
-
-    Attributes:
-        channels: their names, in the order asked for.
-        principal: who it is for; its permissions decide what is visible, its `expires_at` when the stream ends.
-        start: where to begin.
-        address: the client's, for logs and limits.
-        connected: the first frame's event type; empty for a plain message.
-        hello: changes to the first frame's data (see `frames.Hello`).
-        heartbeat: seconds; 0 for none, None for the hub's default.
-        comment_heartbeat: a bare comment line instead of an event. It cannot move the client's cursor.
-        release: called once when the stream is over.
-    """
-
-    channels: tuple[str, ...]
-    principal: Principal = ANYONE
-    start: Start = Now()
-    address: str = ""
-    connected: str = "connected"
-    hello: frames.Hello = None
-    heartbeat: float | None = None
-    comment_heartbeat: bool = False
-    release: Callable[[], object] | None = None
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the hub does when. All in seconds but `retry`.
-
-    Attributes:
-        heartbeat: between heartbeats, unless a subscription says otherwise.
-        warn_before: how long before the end of a token its stream is warned.
-        max_lag: how long a socket may stay full before its stream is ended.
-        max_lag_events: positions a stream may fall behind before it is ended when it could go on.
-        retry: milliseconds in the `retry:` line of the first frame.
-    """
-
-    heartbeat: float = 15.0
-    warn_before: float = 30.0
-    max_lag: float = 60.0
-    max_lag_events: int = 100_000
-    retry: int = 2000
+WARN_AGAIN = 1.0
+"""Seconds until a stream is warned whose socket was full when that was due."""
 
 
 class Streams:
     """All streams of one hub.
 
     Args:
-        cursor: makes the cursor text of a seq.
+        wall: Unix time in seconds.
         opened, closed: told of every stream that has opened or ended.
     """
 
@@ -88,10 +48,10 @@ class Streams:
         following: Following,
         timing: Timing,
         *,
-        cursor: Callable[[int], str],
         opened: Callable[[Stream], None],
         closed: Callable[[Stream, CloseReason], None],
         loop: asyncio.AbstractEventLoop,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.open: dict[int, Stream] = {}
         self.ended: Counter[CloseReason] = Counter()
@@ -103,20 +63,43 @@ class Streams:
         self._fanout = fanout
         self._following = following
         self._timing = timing
-        self._cursor = cursor
         self._opened = opened
         self._closed = closed
         self._loop = loop
+        self._wall = wall
         self._wheel = Wheel(loop.time())
         self._last_id = 0
         self._quiet: asyncio.Future[None] | None = None
 
     # -- opening ---------------------------------------------------------------------------------------------------------
 
+    def hello(self, subscription: Subscription, beginning: Beginning) -> bytes:
+        """The first frame of a stream.
+
+        Raises:
+            ConfigurationError: the application's `hello` made something that is no JSON. Whatever else it raises.
+        """
+        cursor = self._fanout.cursor(beginning.seq)
+        return frames.connected(
+            cursor,
+            subscription.channels,
+            self._wall(),
+            id=cursor if beginning.reset is None else None,
+            name=subscription.connected,
+            hello=subscription.hello,
+            retry=self._timing.retry,
+        )
+
     def attach(
-        self, subscription: Subscription, channels: Sequence[Channel], beginning: Beginning, writer: Writer
+        self,
+        subscription: Subscription,
+        channels: Sequence[Channel],
+        beginning: Beginning,
+        hello: bytes,
+        writer: Writer,
     ) -> Stream:
         """Begin a stream: first frame, then history, then live. From here on the channels are the stream's to release."""
+        self._fanout.flush()  # see `move`
         self._last_id += 1
         principal = subscription.principal
         stream = Stream(self._last_id, writer, principal_id=principal.id, position=beginning.seq)
@@ -124,20 +107,14 @@ class Streams:
         stream.address = subscription.address
         stream.release = subscription.release
         stream.comment_heartbeat = subscription.comment_heartbeat
+        if asks_for_what_is_left(subscription.start):
+            stream.origin = beginning.seq
         self._registry.join(stream, channels, principal.permissions)
         self.open[stream.id] = stream
         self._set_times(stream, subscription)
-        hello = frames.connected(
-            self._cursor(stream.position),
-            subscription.channels,
-            time.time(),
-            name=subscription.connected,
-            hello=subscription.hello,
-            retry=self._timing.retry,
-        )
         self._opened(stream)
         if self.send(stream, hello):
-            self.handoff.resume(stream)
+            self._begin(stream)
         return stream
 
     def _set_times(self, stream: Stream, subscription: Subscription) -> None:
@@ -148,25 +125,36 @@ class Streams:
             stream.heartbeat = every
             stream.heartbeat_at = now + every
         if (expires_at := subscription.principal.expires_at) is not None:
-            left = expires_at - time.time()
+            left = expires_at - self._wall()
             stream.expires_at = now + left
             stream.warn_at = now + max(0.0, left - self._timing.warn_before)
         self._wheel.schedule(stream)
+
+    def _begin(self, stream: Stream) -> None:
+        by = self._loop.time() + LOOKAHEAD
+        if stream.expires_at <= by:  # the wheel may come too late for it
+            self._due(stream, by, {})
+        elif stream.position < self._fanout.position:
+            # History may be more than the socket takes, and whoever attached can report that only from the next turn on.
+            self._loop.call_soon(self.handoff.resume, stream)
+        else:
+            self.handoff.resume(stream)
 
     def move(self, stream: Stream, permissions: frozenset[str]) -> None:
         """Give an open stream other permissions, from its position on."""
         view: View = stream.view
         if view.audience.permissions == permissions:
             return
-        if stream.state is State.LIVE:
-            # What is pending was decided with the old permissions; let it go out before they change.
-            self._fanout.flush()
+        # What is pending was decided with the old permissions. And a view may be made only while nothing is pending: it
+        # would not have got it.
+        self._fanout.flush()
+        if stream.state is State.CLOSED:  # that broke its writer
+            return
         self._rewind(stream)
         channels = view.channels
         self._registry.leave(stream)
         self._registry.join(stream, channels, permissions)
-        if stream.state is State.REPLAYING:
-            self.handoff.resume(stream)
+        self.handoff.resume(stream)
 
     # -- writing ---------------------------------------------------------------------------------------------------------
 
@@ -188,16 +176,22 @@ class Streams:
             return
         self._fanout.flush()
         stream.position = self._fanout.position
+        stream.origin = -1
         self.resets[reason] += 1
-        self.send(stream, frames.reset(self._cursor(stream.position), reason))
+        self.send(stream, frames.reset(self._fanout.cursor(stream.position), reason))
 
-    def restart(self) -> None:
-        """A new epoch: every stream is told, at once or when its socket has room."""
-        for stream in tuple(self.open.values()):
+    def rewind(self) -> None:
+        """Take every stream out of the live set, each at its place."""
+        for stream in self.open.values():
             self._rewind(stream)
-            stream.reset = ResetReason.EPOCH_CHANGED
-            if stream.state is State.REPLAYING:
-                self.handoff.resume(stream)
+
+    def resume(self, reset: ResetReason | None) -> None:
+        """Bring every stream forward, at once or when its socket has room; with `reset`, from the present."""
+        for stream in tuple(self.open.values()):
+            if reset is not None:
+                stream.reset = reset
+                stream.position = self._fanout.position
+            self.handoff.resume(stream)
 
     def _rewind(self, stream: Stream) -> None:
         if stream.state is State.LIVE:
@@ -214,6 +208,7 @@ class Streams:
         if was_live:
             self.handoff.leave_live(stream)
         self.lagged += 1
+        stream.lag_from = self._fanout.received
         stream.lag_deadline = self._loop.time() + self._timing.max_lag
         self._wheel.schedule(stream)
 
@@ -223,65 +218,69 @@ class Streams:
             return
         stream.lag_deadline = INFINITY
         self._wheel.schedule(stream)
-        if self._fanout.received - stream.position > self._timing.max_lag_events:
+        if stream.reset is None and self._fanout.received - stream.lag_from > self._timing.max_lag_events:
             self.close(stream, CloseReason.SLOW)
         else:
             self.handoff.resume(stream)
 
-    def lost(self, stream: Stream, reason: CloseReason = CloseReason.CLIENT) -> None:
+    def lost(self, stream: Stream) -> None:
         """Its connection is gone."""
-        if stream in self.finishing:
-            self.finishing.remove(stream)
-            self._wheel.remove(stream)
-            if not self.finishing and self._quiet is not None and not self._quiet.done():
-                self._quiet.set_result(None)
-        else:
-            self.close(stream, reason)
+        self._over(stream)
+        self.close(stream, CloseReason.CLIENT)
 
     def broken(self, stream: Stream, error: Exception) -> None:
-        """Writing to it raised."""
+        """Writing to it raised, or reading for it did."""
+        log.warning("stream %d failed: %s", stream.id, error)
         self.close(stream, CloseReason.ERROR)
 
     # -- time ------------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Do everything that is due by `now` (loop time)."""
+        """Do everything that would be due (in loop time) before the next tick could be sure to come."""
+        by = now + LOOKAHEAD
         beats: dict[tuple[bool, bool], bytes] = {}
-        for stream in self._wheel.advance(now):
-            # The wheel rounds down, so what is due within one tick counts as due.
-            self._due(stream, now + RESOLUTION, beats)
+        for stream in self._wheel.advance(by):
+            self._due(stream, by, beats)
 
     def _due(self, stream: Stream, by: float, beats: dict[tuple[bool, bool], bytes]) -> None:
-        if stream.state is State.CLOSED:
-            stream.writer.abort()
+        if stream in self.finishing:
+            if stream.lag_deadline <= by:
+                self._cut(stream)
+        elif stream.state is State.CLOSED:
             return
-        if stream.expires_at <= by:
-            self.close(stream, CloseReason.EXPIRED)
-            return
-        if stream.lag_deadline <= by:
+        elif stream.lag_deadline <= by:
             self.close(stream, CloseReason.SLOW)
-            return
-        if stream.warn_at <= by:
-            stream.warn_at = INFINITY
-            if stream.state is not State.LAGGING:
-                left = stream.expires_at - self._loop.time()
-                self.send(stream, frames.token_expiring(time.time() + left))
-        if stream.heartbeat_at <= by and stream.id in self.open:
-            stream.heartbeat_at += stream.heartbeat * max(1, (by - stream.heartbeat_at) // stream.heartbeat)
-            self._beat(stream, beats)
-        if stream.id in self.open:  # writing may have ended it
+        else:
+            if stream.warn_at <= by:
+                self._warn(stream)
+            if stream.expires_at <= by:
+                self.close(stream, CloseReason.EXPIRED)
+            elif stream.heartbeat_at <= by:
+                stream.heartbeat_at += stream.heartbeat * max(1, (by - stream.heartbeat_at) // stream.heartbeat)
+                self._beat(stream, beats)
+        if stream.due < 0 and (stream.id in self.open or stream in self.finishing):
             self._wheel.schedule(stream)
+
+    def _warn(self, stream: Stream) -> None:
+        if stream.state is State.LAGGING:
+            stream.warn_at = self._loop.time() + WARN_AGAIN
+            return
+        stream.warn_at = INFINITY
+        left = stream.expires_at - self._loop.time()
+        self.send(stream, frames.token_expiring(self._wall() + left))
 
     def _beat(self, stream: Stream, beats: dict[tuple[bool, bool], bytes]) -> None:
         """Write a heartbeat, encoded once per tick and form. A stream that is behind gets a bare comment: it must not be
         given a cursor that it has not reached."""
-        if stream.state is State.LAGGING:
+        if stream.state not in (State.LIVE, State.REPLAYING):
             return
         chunked = stream.writer.chunked
         comment = stream.comment_heartbeat or stream.state is not State.LIVE
         data = beats.get((chunked, comment))
         if data is None:
-            data = wire.COMMENT if comment else frames.heartbeat(self._cursor(self._fanout.position), time.time())
+            data = (
+                wire.COMMENT if comment else frames.heartbeat(self._fanout.cursor(self._fanout.position), self._wall())
+            )
             data = beats[chunked, comment] = wire.chunk(data) if chunked else data
         stream.bytes_base += len(data)
         try:
@@ -324,20 +323,35 @@ class Streams:
         stream.heartbeat_at = stream.warn_at = stream.expires_at = INFINITY
         stream.lag_deadline = self._loop.time() + FINISH
         self._wheel.schedule(stream)
-        frame = frames.closing(self._cursor(stream.position), reason, retry)
+        cursor = self._fanout.cursor(stream.position) if stream.reset is None else None
+        frame = frames.closing(cursor, reason, retry)
         try:
             stream.write(wire.chunk(frame) if stream.writer.chunked else frame)
             stream.writer.finish()
         except Exception:
-            stream.writer.abort()
+            self._cut(stream)
+
+    def _cut(self, stream: Stream) -> None:
+        """Do not wait any longer for an ended stream to take its last bytes."""
+        self._over(stream)
+        stream.writer.abort()
+
+    def _over(self, stream: Stream) -> None:
+        """Nothing more of an ended stream is on its way."""
+        if stream in self.finishing:
+            self.finishing.remove(stream)
+            self._wheel.remove(stream)
+            if not self.finishing and self._quiet is not None and not self._quiet.done():
+                self._quiet.set_result(None)
 
     async def quiet(self, within: float) -> bool:
         """Wait until every ended stream has taken its last bytes; whether that happened within `within` seconds. Those
         that have not are cut off."""
         if self.finishing:
-            self._quiet = self._loop.create_future()
+            if self._quiet is None or self._quiet.done():
+                self._quiet = self._loop.create_future()
             await asyncio.wait([self._quiet], timeout=within)
         left = tuple(self.finishing)
         for stream in left:
-            stream.writer.abort()
+            self._cut(stream)
         return not left

@@ -9,8 +9,12 @@ from __future__ import annotations
 from headwater.stream import INFINITY, Stream
 
 RESOLUTION = 0.25
-"""Seconds per tick. Coarse enough that an idle hub wakes four times a second at most, fine enough that a token's stream
-ends within a quarter second of the moment that is due (never after it: due times are rounded down)."""
+"""Seconds per tick. Coarse enough that an idle hub wakes four times a second at most, fine enough for heartbeats, and for
+ending a stream less than a second before its token does."""
+
+LOOKAHEAD = 2 * RESOLUTION
+"""Seconds by which whoever owns a wheel must be ahead of the clock so that nothing happens late: until it looks again one
+tick passes, and the loop may keep it waiting for up to another."""
 
 
 class Wheel:
