@@ -1,0 +1,186 @@
+"""The gallery in a real browser: alive at once, quiet on the console, and in touch with nobody else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
+
+from tests.support.server import Server, running
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SOON = 2_000
+"""Milliseconds within which a page shows something live."""
+
+LATER = 30_000
+
+
+@pytest.fixture
+async def gallery(tmp_path: Path) -> AsyncIterator[Server]:
+    """The running gallery."""
+    async with running(["-m", "examples.gallery", "--port", "0"], program="python", cwd=tmp_path) as server:
+        yield server
+
+
+class Visitor:
+    """Somebody with a browser.
+
+    Attributes:
+        complaints: errors of pages, and what their consoles say.
+        asked: every URL that a page has asked for.
+    """
+
+    def __init__(self, context: BrowserContext, base: str) -> None:
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self._context = context
+        self._base = base
+
+    async def open(self, path: str) -> Page:
+        """A page, with everything noted that it does."""
+        page = await self._context.new_page()
+        page.on("console", lambda message: self.complaints.append(f"{path}: {message.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(f"{path}: {error}"))
+        page.on("request", lambda request: self.asked.append(request.url))
+        await page.goto(self._base + path)
+        return page
+
+
+@asynccontextmanager
+async def visiting(server: Server, **options: Any) -> AsyncIterator[Visitor]:
+    """A visitor who in the end has seen no complaint and has asked no other machine for anything."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        visitor = Visitor(await browser.new_context(**options), server.url)
+        yield visitor
+        await browser.close()
+    assert visitor.complaints == []
+    assert [url for url in visitor.asked if not url.startswith((server.url, "blob:"))] == []
+
+
+async def test_the_home_page_is_alive_at_once(gallery: Server) -> None:
+    """Within two seconds it is connected and shows the hub's numbers; then events of all applications flow by."""
+    async with visiting(gallery) as visitor:
+        page = await visitor.open("/")
+        await expect(page.locator("#state")).to_have_text("live", timeout=SOON)
+        await expect(page.locator("#rate")).to_have_text(re.compile(r"\d"), timeout=SOON)
+        for prefix in ("room:", "operations", "debate:"):
+            await expect(page.locator("#last")).to_contain_text(prefix, timeout=LATER)
+
+
+async def test_what_is_published_comes_back(gallery: Server) -> None:
+    """The box publishes, the message comes back over the stream with the time that took, and to other pages, too. Markup is
+    shown as text."""
+    async with visiting(gallery) as visitor:
+        here, there = await visitor.open("/"), await visitor.open("/")
+        for page in (here, there):
+            await expect(page.locator("#state")).to_have_text("live")
+        await here.fill("#words", "<b>Hello</b>")
+        await here.click("#say button")
+        await expect(here.locator("#heard li .words")).to_have_text("<b>Hello</b>")
+        await expect(here.locator("#heard li")).to_contain_text("back after")
+        await expect(there.locator("#heard li .words")).to_have_text("<b>Hello</b>")
+
+
+async def test_lines_are_copied_whole(gallery: Server) -> None:
+    """The button puts on the clipboard what the line says, token and all."""
+    async with visiting(gallery, permissions=["clipboard-read", "clipboard-write"]) as visitor:
+        page = await visitor.open("/")
+        line = page.locator(".line", has_text="Operations, as the operator")
+        await line.locator(".copy").click()
+        await expect(line.locator(".copy")).to_have_text("Copied")
+        assert await page.evaluate("() => navigator.clipboard.readText()") == await line.locator("code").text_content()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_every_page_is_quiet_and_fits(gallery: Server, width: int) -> None:
+    """No complaint on the console, nothing from elsewhere, nothing wider than the screen."""
+    async with visiting(gallery, viewport={"width": width, "height": 800}) as visitor:
+        for path in ("/", "/rooms", "/debates", "/operations", "/playground"):
+            page = await visitor.open(path)
+            if path != "/playground":
+                await expect(page.locator(".pill", has_text=re.compile("^live$")).first).to_be_visible(timeout=LATER)
+            assert await page.evaluate("() => document.documentElement.scrollWidth") <= width, path
+            await page.close()
+
+
+async def test_different_users_see_different_events(gallery: Server) -> None:
+    """On the operations page an incident reaches operator and support, a server's test operator and developer, and a word
+    to everybody all three."""
+    async with visiting(gallery, viewport={"width": 1280, "height": 900}) as visitor:
+        page = await visitor.open("/operations")
+        for role in ("operator", "developer", "support"):
+            await expect(page.locator(f".user.{role} header .pill")).to_have_text("live")
+        await page.fill("#incident-title", "Fire in the pantry")
+        await page.click("#incident button")
+        for role, count in (("operator", 1), ("support", 1), ("developer", 0)):
+            await expect(page.locator(f".user.{role} .incidents li", has_text="Fire in the pantry")).to_have_count(
+                count
+            )
+        await page.fill("#message", "Tea is ready")
+        await page.click("#notify button")
+        for role in ("operator", "developer", "support"):
+            await expect(page.locator(f".user.{role} .told")).to_contain_text("Tea is ready")
+        for event, ticks in (
+            ("incident.created", "✓[^✓]✓"),
+            ("notification.sent", "✓✓✓"),
+            ("server.status_changed", "✓✓[^✓]"),
+        ):
+            row = page.locator("#events tr", has_text=event).first
+            await expect(row).to_have_text(re.compile(f"{ticks}$"), timeout=LATER)
+
+
+async def test_after_three_failures_the_page_polls(gallery: Server) -> None:
+    """“After 3 failed attempts, falls back to polling”: with streams refused, events come all the same; once streams are
+    back, so is the page, and nothing came twice."""
+    async with visiting(gallery, viewport={"width": 1280, "height": 900}) as visitor:
+        page = await visitor.open("/operations")
+        pill = page.locator(".user.support header .pill")
+        await expect(pill).to_have_text("live")
+
+        async def refuse(route: Route) -> None:
+            if route.request.headers["accept"] == "text/event-stream":
+                await route.fulfill(status=503, headers={"retry-after": "0"})
+            else:
+                await route.continue_()
+
+        await page.route("**/api/v1/events/stream*", refuse)
+        await hide(page, True)
+        await hide(page, False)
+        await expect(pill).to_have_text("polling", timeout=LATER)
+        await page.fill("#incident-title", "Polled")
+        await page.click("#incident button")
+        await expect(page.locator(".user.support .incidents li", has_text="Polled")).to_have_count(1, timeout=LATER)
+        await page.unroute_all()
+        await expect(pill).to_have_text("live", timeout=LATER)
+        created = page.locator("#events tr", has_text="incident.created")
+        assert await created.count() == len({await row.text_content() for row in await created.all()})
+        visitor.complaints = [each for each in visitor.complaints if "503" not in each]
+
+
+async def test_a_hidden_page_gives_its_connections_back(gallery: Server) -> None:
+    """A browser has six connections to one host: a page that nobody looks at pauses, and catches up when it is seen again."""
+    async with visiting(gallery) as visitor:
+        page = await visitor.open("/operations")
+        pill = page.locator(".user.support header .pill")
+        await expect(pill).to_have_text("live")
+        await hide(page, True)
+        await expect(pill).to_have_text("paused")
+        await page.fill("#incident-title", "Unseen")
+        await page.click("#incident button")
+        await hide(page, False)
+        await expect(page.locator(".user.support .incidents li", has_text="Unseen")).to_have_count(1)
+
+
+async def hide(page: Page, hidden: bool) -> None:
+    """Make a page believe that it is hidden, or seen again."""
+    script = """(hidden) => {
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
+        document.dispatchEvent(new Event('visibilitychange'))
+    }"""
+    await page.evaluate(script, hidden)
