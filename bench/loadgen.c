@@ -39,16 +39,15 @@ enum {
     MAX_PUBLISHERS = 256,
     MAX_REQUESTS = 256, /* that differ from each other */
     RING = 1 << 16, /* more events than can be in flight */
-    READY = 1024,
     PER_ADDRESS = 10000, /* streams from one source address, far fewer than it has ephemeral ports */
+    KEPT_ALIVE = 3,      /* seconds that an idle connection is still good for another request; uvicorn's and Node's are 5 */
     PATIENCE = 30,       /* seconds without a delivery or an answer after which a command gives up */
 };
 
 static int epoll, port;
 static struct connection streams[MAX_STREAMS], publishers[MAX_PUBLISHERS];
-static int stream_count, publisher_count; /* of publishers: those that the current command may use */
 static char *requests[MAX_REQUESTS];
-static int request_count;
+static int stream_count, request_count, publisher_count; /* the last: those that the current command may use */
 static uint64_t next_number; /* of the next event; never used twice */
 
 /* What the current command is about; all of it begins at zero. */
@@ -114,7 +113,7 @@ static void on_body_line(struct connection *c, const char *line, size_t length)
 
 static void hang_up(struct connection *c)
 {
-    if (c->fd < 0)
+    if (c->fd <= 0)
         return;
     close(c->fd);
     c->fd = -1;
@@ -191,11 +190,11 @@ static bool publish(int batch)
         c++;
     if (c == publishers + publisher_count)
         return false;
-    size_t size;
     for (int i = 0; i < batch; i++)
         received[(next_number + i) % RING] = 0;
     c->busy = true;
     c->started = clock_ns();
+    size_t size;
     const char *request = publish_request(next_number, batch, c->started, &size);
     next_number += batch;
     run.first_publish = run.first_publish ? run.first_publish : c->started;
@@ -220,9 +219,9 @@ static void readable(struct connection *c)
 /* Handles what is there and does not wait. */
 static void turn(void)
 {
-    struct epoll_event ready[READY];
+    struct epoll_event ready[1024];
     uint64_t before = clock_ns();
-    int count = epoll_wait(epoll, ready, READY, 0);
+    int count = epoll_wait(epoll, ready, sizeof ready / sizeof *ready, 0);
     now = clock_ns();
     if (!count)
         run.idle += now - before;
@@ -235,16 +234,19 @@ static void turn(void)
     }
 }
 
-/* Sees to the connections to publish on: new ones, and those that the server closed in the meantime. */
+/* Sees to the connections to publish on: new ones, and those that a server has closed for having been idle, or is about to. */
 static void want_publishers(int count)
 {
     turn();
     publisher_count = count < MAX_PUBLISHERS ? count : MAX_PUBLISHERS;
-    for (struct connection *c = publishers; c < publishers + publisher_count; c++)
-        if (c->fd <= 0) {
-            memset(c, 0, sizeof *c);
-            connect_to_server(c, 0);
-        }
+    for (struct connection *c = publishers; c < publishers + publisher_count; c++) {
+        if (c->fd > 0 && elapsed(c->started, now) < KEPT_ALIVE)
+            continue;
+        hang_up(c);
+        memset(c, 0, sizeof *c);
+        c->started = now;
+        connect_to_server(c, 0);
+    }
 }
 
 static bool stuck(void)

@@ -1,7 +1,7 @@
 """What a run found, and what follows from it: medians, ratios against the floor, and whether the bars are met.
 
-Pure: knows numbers, and neither processes nor files. A ratio is taken within each round, where both were measured within
-a minute of each other, and the median of the rounds' ratios counts.
+Pure: knows numbers, and neither processes nor files. Ratios come from within a round, where both were measured close to each
+other, and the median of the rounds' ratios counts.
 """
 
 from __future__ import annotations
@@ -89,20 +89,21 @@ def _row(name: str, title: str, mine: Sequence[FanOut], rounds: Sequence[Mapping
     def typical(of: Callable[[FanOut], float]) -> float:
         return median(of(found) for found in mine)
 
-    def ratio(of: Callable[[FanOut], float]) -> float | None:
-        ratios = [of(found[name]) / of(found[FLOOR]) for found in rounds if name in found and FLOOR in found]
+    def typical_of(ratios: Sequence[float]) -> float | None:
         return median(ratios) if ratios else None
+
+    both = [(found[name].loaded, found[FLOOR].loaded) for found in rounds if name in found and FLOOR in found]
 
     return Row(
         system=name,
         title=title,
         cpu_us=typical(lambda found: found.steady.cpu_us),
-        ratio=ratio(lambda found: found.steady.cpu_us),
+        ratio=typical_of([found.ratio for found in mine if found.ratio is not None]),
         p50_ms=typical(lambda found: found.steady.p50_ms),
         p99_ms=typical(lambda found: found.steady.p99_ms),
         per_second=typical(lambda found: found.loaded.per_second),
         loaded_cpu_us=typical(lambda found: found.loaded.cpu_us),
-        loaded_ratio=ratio(lambda found: found.loaded.cpu_us),
+        loaded_ratio=typical_of([own.cpu_us / floor.cpu_us for own, floor in both]),
         loaded_p99_ms=typical(lambda found: found.loaded.p99_ms),
         idle_bytes=typical(lambda found: found.idle_bytes),
         connect_us=typical(lambda found: found.connect_us),

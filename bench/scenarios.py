@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,7 +21,7 @@ from bench.systems.headwater import bearer, headwater_with_tokens
 from bench.systems.nchan import nchan
 
 GROUPS = 100
-_SETTLE = 0.2  # seconds in which a server finishes what it does after the last delivery: answers, closed connections
+_SETTLE = 0.1  # seconds in which a server finishes what it does after the last delivery: answers, closed connections
 _WINDOW = 100  # streams being opened at once, where it is not the storm itself that is measured
 _WARM_EVENTS = 10
 _MODERATE = 40_000  # deliveries per second: about a fifth of what the floor can make
@@ -82,6 +82,7 @@ class FanOut:
     """One system with a number of subscribers.
 
     Attributes:
+        ratio: of the CPU per delivery at a moderate rate to the reference's; None without one.
         connect_us: server CPU per stream opened.
         connects_per_second: streams opened, 100 at once.
         idle_bytes: resident memory per stream that has received nothing but its first bytes.
@@ -92,6 +93,7 @@ class FanOut:
     connect_us: float
     connects_per_second: float
     idle_bytes: float
+    ratio: float | None
     steady: Load
     loaded: Load
 
@@ -163,13 +165,39 @@ def running(system: System) -> Iterator[tuple[Server, Generator]]:
                 raise ScenarioFailed(f"{error} (its output: {log.relative_to(BUILD.parent.parent)})") from None
 
 
-def fan_out(system: System, streams: int, plan: Plan) -> FanOut:
+@dataclass(frozen=True)
+class Bench:
+    """A running system that streams have been opened to, and how bursts at a moderate rate are measured on it."""
+
+    server: Server
+    generator: Generator
+    streams: int
+    plan: Plan
+
+    def warm_up(self) -> None:
+        """The first deliveries cost more, on the floor too."""
+        checked(self.generator.paced(_WARM_EVENTS, interval=0, seconds=self.plan.burst_seconds))
+        time.sleep(_SETTLE)
+
+    def burst(self) -> Load:
+        """Publish one event at a time, 40,000 deliveries per second, or as many as the server makes."""
+        events, interval = max(4, self.plan.deliveries // self.streams), self.streams / _MODERATE
+        return _load(
+            self.server,
+            lambda: self.generator.paced(events, interval=interval, seconds=self.plan.burst_seconds),
+        )
+
+
+def fan_out(system: System, streams: int, plan: Plan, reference: System | None = None) -> FanOut:
     """Open streams, leave them idle, then publish to them: at a moderate rate, then as fast as they take it.
+
+    With a reference, each burst at the moderate rate follows one of the same size on the reference, which has as many streams
+    on the same core: what a machine does in between cannot make one of them look better.
 
     Raises:
         ScenarioFailed: see there.
     """
-    with running(system) as (server, generator):
+    with running(system) as (server, generator), ExitStack() as stack:
         checked(generator.open(20, window=20))
         checked(generator.paced(_WARM_EVENTS, interval=0.001, seconds=1))
         generator.close()
@@ -177,14 +205,28 @@ def fan_out(system: System, streams: int, plan: Plan) -> FanOut:
         memory = server.rss_bytes()
         opened, connect_ns = _costing(server, lambda: generator.open(streams, window=_WINDOW))
         memory = server.rss_bytes() - memory
-        steady = _steady(server, generator, streams, plan)
+        bench = Bench(server, generator, streams, plan)
+        beside = stack.enter_context(_ready(reference, streams, plan)) if reference else None
+        bench.warm_up()
+        pairs = [(beside.burst() if beside else None, bench.burst()) for _ in range(plan.bursts)]
+        ratios = [own.cpu_us / other.cpu_us for other, own in pairs if other]
         return FanOut(
             connect_us=connect_ns / streams / 1e3,
             connects_per_second=streams / opened.seconds,
             idle_bytes=memory / streams,
-            steady=steady,
+            ratio=median(ratios) if ratios else None,
+            steady=typical([own for _other, own in pairs]),
             loaded=_loaded(server, generator, streams, plan),
         )
+
+
+@contextmanager
+def _ready(system: System, streams: int, plan: Plan) -> Iterator[Bench]:
+    with running(system) as (server, generator):
+        checked(generator.open(streams, window=_WINDOW))
+        bench = Bench(server, generator, streams, plan)
+        bench.warm_up()
+        yield bench
 
 
 def storm(system: System, plan: Plan) -> Storm:
@@ -277,24 +319,15 @@ def _compare(system: System, streams: int, plan: Plan, one: Traffic, other: Traf
             generator.requests(requests)
             generator.publish(template)
             checked(generator.open(streams, window=_WINDOW))
-            load = _steady(server, generator, streams, plan)
+            bench = Bench(server, generator, streams, plan)
+            bench.warm_up()
+            load = typical([bench.burst() for _ in range(plan.bursts)])
             generator.close()
             time.sleep(_SETTLE)
             return load.cpu_us
 
         costs = [(cost(one), cost(other)) for _ in range(plan.repeats)]
         return Groups(without=median(cost[0] for cost in costs), with_groups=median(cost[1] for cost in costs))
-
-
-def _steady(server: Server, generator: Generator, streams: int, plan: Plan) -> Load:
-    events, interval = max(4, plan.deliveries // streams), streams / _MODERATE
-    checked(generator.paced(_WARM_EVENTS, interval=interval, seconds=plan.burst_seconds))
-    time.sleep(_SETTLE)
-    bursts = [
-        _load(server, lambda: generator.paced(events, interval=interval, seconds=plan.burst_seconds))
-        for _ in range(plan.bursts)
-    ]
-    return typical(bursts)
 
 
 def _loaded(server: Server, generator: Generator, streams: int, plan: Plan) -> Load:

@@ -12,10 +12,12 @@ from functools import partial
 
 from bench import scenarios
 from bench.process import ServerFailed
+from bench.report import ratio
 from bench.results import FLOOR, OURS, Results
 from bench.scenarios import FanOut, Groups, Plan, ScenarioFailed
 from bench.systems import SYSTEMS
 from bench.systems.base import System
+from bench.systems.floor import FLOOR_SYSTEM
 from bench.systems.headwater import SQLITE, headwater
 from bench.systems.nchan import nchan
 
@@ -122,12 +124,14 @@ class Suite:
         if (system.name, streams) in self._slow:
             return "skipped: its first round took too long"
         started = time.monotonic()
-        numbers = scenarios.fan_out(system, streams, self._order.plan)
+        numbers = scenarios.fan_out(
+            system, streams, self._order.plan, FLOOR_SYSTEM if self._order.wants(FLOOR) else None
+        )
         found[system.name] = numbers
         if time.monotonic() - started > SLOW and system.name not in (FLOOR, OURS):
             self._slow.add((system.name, streams))
             self._note(f"{system.title} with {streams:,} streams was measured in one round only: it took long.")
-        return f"{numbers.steady.cpu_us:.2f} µs, {numbers.loaded.per_second:,.0f}/s"
+        return f"{ratio(numbers.ratio):>6} {numbers.steady.cpu_us:7.2f} µs {numbers.loaded.per_second:11,.0f}/s"
 
     def _storm(self, name: str, system: System) -> str:
         self.results.storm[name] = scenarios.storm(system, self._order.plan)

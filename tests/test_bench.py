@@ -45,6 +45,7 @@ def fan_out(cpu_us: float, *, loaded: Load | None = None, idle_kb: float = 2.0) 
         connect_us=20.0,
         connects_per_second=5000.0,
         idle_bytes=idle_kb * 1024,
+        ratio=cpu_us / 4.0,
         steady=load(cpu_us),
         loaded=loaded or load(cpu_us),
     )
@@ -109,21 +110,30 @@ def test_a_ratio_compares_numbers_of_the_same_round() -> None:
         titles={"floor": "the floor", "headwater": "Headwater"},
         fan_out={
             1000: [
-                {"floor": fan_out(4.0), "headwater": fan_out(4.8)},
-                {"floor": fan_out(8.0), "headwater": fan_out(9.6)},
-                {"floor": fan_out(2.0), "headwater": fan_out(2.4)},
+                {"floor": fan_out(4.0), "headwater": fan_out(4.8, loaded=load(0.8))},
+                {
+                    "floor": fan_out(4.0, loaded=load(8.0)),
+                    "headwater": replace(fan_out(9.6, loaded=load(1.6)), ratio=1.2),
+                },
+                {
+                    "floor": fan_out(4.0, loaded=load(2.0)),
+                    "headwater": replace(fan_out(2.4, loaded=load(0.4)), ratio=1.2),
+                },
             ]
         },
     )
     [floor, ours] = rows(results, 1000)
     assert floor.ratio == 1.0
     assert ours.ratio == pytest.approx(1.2)
+    assert ours.loaded_ratio == pytest.approx(0.2)
     assert ours.cpu_us == 4.8
 
 
 def test_without_a_floor_there_are_no_ratios() -> None:
     """Systems can be measured alone; what needs the floor is then neither shown nor judged."""
-    results = Results(titles={"headwater": "Headwater"}, fan_out={1000: [{"headwater": fan_out(4.8)}]})
+    results = Results(
+        titles={"headwater": "Headwater"}, fan_out={1000: [{"headwater": replace(fan_out(4.8), ratio=None)}]}
+    )
     assert [row.ratio for row in rows(results, 1000)] == [None]
     assert not [bar for bar in bars(results) if "floor" in bar.promise]
     assert "| Headwater |" in report(results)
@@ -294,7 +304,7 @@ def test_an_answer_with_a_fault_ends_the_scenario(fault: dict[str, Any], words: 
 def test_a_system_that_fails_or_is_missing_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are still measured; a lower open-file limit is said too, and a failure once for all rounds."""
 
-    def measure(system: System, streams: int, plan: Plan) -> FanOut:
+    def measure(system: System, streams: int, plan: Plan, reference: System | None) -> FanOut:
         if system.name == "fastapi":
             raise ServerFailed("ended with status 1")
         return fan_out(4.0)
@@ -304,7 +314,7 @@ def test_a_system_that_fails_or_is_missing_is_a_note(monkeypatch: pytest.MonkeyP
     only = Order(names=frozenset({"floor", "fastapi"}), subscribers=(5000,), rounds=2, most_streams=700, plan=Plan())
     results = Suite(only, lambda step, outcome: said.append(f"{step}: {outcome}")).run()
     assert [set(found) for found in results.fan_out[700]] == [{"floor"}, {"floor"}]
-    assert said[0] == "[1/4] floor: bare C epoll with 700 streams, round 1: 4.00 µs, 200,000/s"
+    assert said[0] == "[1/4] floor: bare C epoll with 700 streams, round 1:  1.00x    4.00 µs     200,000/s"
     assert results.failures == 2
     assert results.notes == [
         "The open-file limit allows 700 streams where 5,000 were wanted (ulimit -n).",
@@ -314,7 +324,7 @@ def test_a_system_that_fails_or_is_missing_is_a_note(monkeypatch: pytest.MonkeyP
 
 def test_a_peer_whose_first_round_takes_long_gets_no_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run stays bounded; Headwater and the floor get all their rounds."""
-    monkeypatch.setattr(scenarios, "fan_out", lambda system, streams, plan: fan_out(4.0))
+    monkeypatch.setattr(scenarios, "fan_out", lambda system, streams, plan, reference: fan_out(4.0))
     monkeypatch.setattr(suite, "SLOW", -1.0)
     only = Order(names=frozenset({"floor", "fastapi"}), subscribers=(1000,), rounds=2, most_streams=7000, plan=Plan())
     results = Suite(only, lambda step, outcome: None).run()

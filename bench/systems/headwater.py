@@ -30,7 +30,7 @@ _UNLIMITED = {
 def _serve(broker: str, *options: str) -> Callable[[int, Path], Sequence[str]]:
     def command(port: int, directory: Path) -> Sequence[str]:
         url = f"sqlite:///{directory / 'bench.db'}" if broker == SQLITE else broker
-        place = ["--broker", url, "--host", "127.0.0.1", "--port", str(port)]
+        place = ["--broker", url, "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
         return [str(Path(sys.executable).with_name("headwater")), "serve", *place, *options]
 
     return command
