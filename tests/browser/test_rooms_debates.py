@@ -9,11 +9,11 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests.examples.reading import posted
 from tests.support.raw import RawClient, streaming
 from tests.support.server import Server, running
 
@@ -79,12 +79,9 @@ async def token_of(server: Server, path: str) -> str:
         return str(json.loads(await client.read_body())["token"])
 
 
-async def post(server: Server, path: str, token: str, body: Any) -> None:
-    """A POST that succeeds."""
-    async with await RawClient.connect(server.url) as client:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        head = await client.request(path, headers, method="POST", body=json.dumps(body).encode())
-        assert head.status in (200, 201), await client.read_body()
+def bearing(token: str) -> dict[str, str]:
+    """The header that carries a token."""
+    return {"Authorization": f"Bearer {token}"}
 
 
 async def ids_on(page: Page, selector: str) -> list[str]:
@@ -139,7 +136,8 @@ async def test_the_log_can_be_searched(tmp_path: Path, visit: Open) -> None:
         room = page.url.split("#")[1]
         evil = "<img src=x onerror=alert(1)>"
         line = {"agentType": "code", "level": "error", "message": evil, "metadata": {"<b>": evil}}
-        await post(server, f"/api/v1/rooms/{room}/logs", await token_of(server, "/rooms/dev/token"), line)
+        token = await token_of(server, "/rooms/dev/token")
+        await posted(server.url, f"/api/v1/rooms/{room}/logs", line, bearing(token))
         await expect(page.locator(".line.error .message")).to_contain_text(evil)
         assert await page.locator("#log img, #log b").count() == 0
 
@@ -207,7 +205,7 @@ async def test_the_rooms_page_gets_another_token(tmp_path: Path, visit: Open) ->
         server = await stack.enter_async_context(rooms_in(tmp_path, port=server.port))
         token, room = await token_of(server, "/rooms/dev/token"), page.url.split("#")[1]
         line = {"agentType": "code", "level": "warn", "message": "While you were away"}
-        await post(server, f"/api/v1/rooms/{room}/logs", token, line)
+        await posted(server.url, f"/api/v1/rooms/{room}/logs", line, bearing(token))
         await expect(page.locator(".line").last).to_contain_text("While you were away")
         assert (await ids_on(page, ".line"))[:-1] == before
 
@@ -326,7 +324,9 @@ async def test_three_tabs_hear_the_same(tmp_path: Path, visit: Open) -> None:
                 })""",
                 debate,
             )
-        await post(server, "/api/debates", token, {"id": debate, "topic": "Does it work?"})
-        await post(server, f"/api/debates/{debate}/phase", token, {"phase": "opening"})
-        await post(server, f"/api/debates/{debate}/utterances", token, {"speaker": "pro", "content": "It does."})
+        await posted(server.url, "/api/debates", {"id": debate, "topic": "Does it work?"}, bearing(token))
+        await posted(server.url, f"/api/debates/{debate}/phase", {"phase": "opening"}, bearing(token))
+        await posted(
+            server.url, f"/api/debates/{debate}/utterances", {"speaker": "pro", "content": "It does."}, bearing(token)
+        )
         assert [await tab.evaluate("window.heard") for tab in tabs] == ["It does."] * 3

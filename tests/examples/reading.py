@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from headwater.auth import mint
 from headwater.testing.asgi import Reply, StreamReply, lifespan, open_stream, request
 from headwater.wire import Message
+from tests.support.raw import RawClient
 
 SECRET = "a secret of the tests, long enough"
 ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -65,6 +66,16 @@ async def running_app(app: FastAPI, headers: dict[str, str]) -> AsyncIterator[Ap
     """The application, until the block ends."""
     async with lifespan(app):
         yield Api(app, headers)
+
+
+async def posted(url: str, path: str, body: Any, headers: Mapping[str, str]) -> Any:
+    """What a POST to a server at `url` answers, which must be a success."""
+    async with await RawClient.connect(url) as client:
+        fields = {**headers, "Content-Type": "application/json"}
+        head = await client.request(path, fields, method="POST", body=json.dumps(body).encode())
+        answer = json.loads(await client.read_body())
+        assert head.status in (200, 201), answer
+        return answer
 
 
 def data_of(message: Message) -> Any:

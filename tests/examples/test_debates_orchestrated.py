@@ -59,7 +59,7 @@ def said_in(messages: list[Message]) -> list[str]:
 @pytest.mark.parametrize("name", sorted(scripts()))
 async def test_a_debate_runs_from_its_script(start: Any, name: str) -> None:
     """“Integration test with mock debate orchestrator”, here with the real one: phases and utterances come as they stand in
-    the script, each utterance in its phase, and `complete` comes last."""
+    the script, each utterance in its phase, and `complete` comes last; each has its time, as in “interface SSEEvent”."""
     async with start() as api:
         await api.made("/api/debates", {"id": "trains", "script": name})
         async with api.stream(STREAM) as stream:
@@ -74,6 +74,7 @@ async def test_a_debate_runs_from_its_script(start: Any, name: str) -> None:
             phase = data_of(message)["phase"]
         assert data_of(message)["phase"] == phase
     assert data_of(messages[-1])["utterances"] == len(script.lines)
+    assert all(isinstance(data_of(message)["timestamp"], int) for message in messages[1:])
     assert (now["phase"], now["next"]) == ("complete", [])
 
 

@@ -10,7 +10,6 @@ import statistics
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,9 +17,9 @@ from examples.debates.app import MODERATE
 from examples.debates.scripts import scripts
 from headwater.wire import Message
 from tests.examples.commands import curl, curl_lines
-from tests.examples.reading import SECRET, bearer, data_of
+from tests.examples.reading import SECRET, bearer, data_of, posted
 from tests.support.raw import RawClient, streaming
-from tests.support.server import Kind, Server, running
+from tests.support.server import Kind, running
 
 APP = "examples.debates.app:app"
 CLIENTS = 60
@@ -30,16 +29,6 @@ LATENCY = 0.5
 def env(folder: Path, **more: str) -> dict[str, str]:
     """The environment of a server."""
     return {"HEADWATER_JWT_SECRET": SECRET, "DEBATES_DATA": str(folder), **more}
-
-
-async def posted(server: Server, path: str, body: Any) -> Any:
-    """What a POST that succeeds answers."""
-    async with await RawClient.connect(server.url) as client:
-        headers = {**bearer(MODERATE), "Content-Type": "application/json"}
-        head = await client.request(path, headers, method="POST", body=json.dumps(body).encode())
-        answer = json.loads(await client.read_body())
-        assert head.status in (200, 201), answer
-        return answer
 
 
 @pytest.mark.parametrize("kind", ["headwater", "uvicorn", "hypercorn"])
@@ -72,8 +61,8 @@ async def test_many_clients_hear_at_once(tmp_path: Path) -> None:
     """“Handles 50+ concurrent clients per debate” and “Latency < 500ms from broadcast to client receipt”: sixty clients on
     sockets, and the last of them has each utterance within that time of the moment at which it was said."""
     async with running(APP, env=env(tmp_path)) as server, AsyncExitStack() as stack:
-        await posted(server, "/api/debates", {"id": "busy", "topic": "Who hears it?"})
-        await posted(server, "/api/debates/busy/phase", {"phase": "opening"})
+        await posted(server.url, "/api/debates", {"id": "busy", "topic": "Who hears it?"}, bearer(MODERATE))
+        await posted(server.url, "/api/debates/busy/phase", {"phase": "opening"}, bearer(MODERATE))
         url = f"{server.url}/api/debates/busy/stream"
         clients = [await stack.enter_async_context(streaming(url)) for _ in range(CLIENTS)]
         ids = {data_of(await client.message())["clientId"] for client in clients}
@@ -81,7 +70,7 @@ async def test_many_clients_hear_at_once(tmp_path: Path) -> None:
         slowest = []
         for number in range(11):
             said = {"speaker": "pro", "content": f"Number {number}"}
-            posting = asyncio.create_task(posted(server, "/api/debates/busy/utterances", said))
+            posting = asyncio.create_task(posted(server.url, "/api/debates/busy/utterances", said, bearer(MODERATE)))
             latencies = await asyncio.gather(*(_latency(client, said["content"]) for client in clients))
             await posting
             slowest.append(max(latencies))
@@ -101,7 +90,7 @@ async def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
     client comes back with its last id, and has heard every line of the debate once."""
     lines = [line.content for line in scripts()["night-trains"].lines]
     async with running(APP, env=env(tmp_path, DEBATES_SPEED="20000")) as server:
-        await posted(server, "/api/debates", {"id": "trains", "script": "night-trains"})
+        await posted(server.url, "/api/debates", {"id": "trains", "script": "night-trains"}, bearer(MODERATE))
         async with streaming(f"{server.url}/api/debates/trains/stream") as client:
             seen: list[Message] = [await client.message_of("utterance") for _ in range(4)]
             await server.stop(signal.SIGKILL)

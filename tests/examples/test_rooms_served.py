@@ -8,15 +8,14 @@ import shlex
 import signal
 from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from headwater.wire import Message
 from tests.examples.commands import curl, curl_lines
-from tests.examples.reading import SECRET, bearer
-from tests.support.raw import RawClient, streaming
-from tests.support.server import Kind, Server, running
+from tests.examples.reading import SECRET, bearer, posted
+from tests.support.raw import streaming
+from tests.support.server import Kind, running
 from tests.support.waiting import PATIENCE
 
 APP = "examples.rooms.app:app"
@@ -32,22 +31,12 @@ def env(folder: Path, pace: float = 0.0) -> dict[str, str]:
     return {"HEADWATER_JWT_SECRET": SECRET, "ROOMS_DATA": str(folder), "ROOMS_PACE": str(pace)}
 
 
-async def posted(server: Server, path: str, body: Any) -> Any:
-    """What a POST that succeeds answers."""
-    async with await RawClient.connect(server.url) as client:
-        headers = {**bearer(), "Content-Type": "application/json"}
-        head = await client.request(path, headers, method="POST", body=json.dumps(body).encode())
-        answer = json.loads(await client.read_body())
-        assert head.status == 201, answer
-        return answer
-
-
 @pytest.mark.parametrize("kind", ["headwater", "uvicorn"])
 async def test_the_documented_command_line(tmp_path: Path, kind: Kind) -> None:
     """“# Test SSE endpoint with curl”: with a token, a room and this server's port put in, curl shows the log as it is
     written, under our server and under plain uvicorn."""
     async with running(APP, server=kind, env=env(tmp_path)) as server:
-        room = await posted(server, "/api/v1/rooms", {})
+        room = await posted(server.url, "/api/v1/rooms", {}, bearer())
         token = bearer()["authorization"].split()[1]
         line = CURL.replace("YOUR_JWT_TOKEN", token).replace("3001", str(server.port)).replace("ROOM_ID", room["id"])
         process = await asyncio.create_subprocess_exec(*shlex.split(line), stdout=PIPE, stderr=PIPE)
@@ -56,7 +45,7 @@ async def test_the_documented_command_line(tmp_path: Path, kind: Kind) -> None:
             async with asyncio.timeout(PATIENCE):
                 await process.stdout.readuntil(b"event: connected\n")
                 said = {"agentType": "story", "level": "info", "message": "Starting story generation", "metadata": {}}
-                await posted(server, f"/api/v1/rooms/{room['id']}/logs", said)
+                await posted(server.url, f"/api/v1/rooms/{room['id']}/logs", said, bearer())
                 shown = await process.stdout.readuntil(b'"Starting story generation","metadata":{}}\n')
         finally:
             process.terminate()
@@ -79,7 +68,7 @@ async def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
     """The server is killed while agents work, and another one started: the client comes back with its last id and has every
     line once, those that it had not seen before the kill and those of the agents who go on."""
     async with running(APP, env=env(tmp_path, 0.02)) as server:
-        room = await posted(server, "/api/v1/rooms", {})
+        room = await posted(server.url, "/api/v1/rooms", {}, bearer())
         async with streaming(f"{server.url}/api/v1/rooms/{room['id']}/logs?since=all", bearer()) as client:
             seen: list[Message] = []
             while not (seen and "story took" in seen[-1].data):
@@ -102,7 +91,7 @@ async def test_tokens_stay_out_of_the_log(tmp_path: Path, kind: Kind) -> None:
     """A token in the URL is nowhere in what the server prints."""
     token = bearer()["authorization"].split()[1]
     async with running(APP, server=kind, env=env(tmp_path)) as server:
-        room = await posted(server, "/api/v1/rooms", {})
+        room = await posted(server.url, "/api/v1/rooms", {}, bearer())
         async with streaming(f"{server.url}/api/v1/rooms/{room['id']}/logs?token={token}") as client:
             await client.message()
         await server.stop()
