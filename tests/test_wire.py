@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headwater import wire
 from headwater.errors import InvalidEvent, ProtocolError
 from headwater.event import Draft, Event, Position
-from headwater.wire import Decoder, Message, chunk, encode, encode_event
+from headwater.wire import COMMENT, Decoder, Message, chunk, comment, encode, encode_event
 
 TABLE = Path(__file__).parent / "data" / "wire_cases.json"
 CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in json.loads(TABLE.read_text())["cases"]}
@@ -208,7 +208,7 @@ def test_the_channel_is_said_when_asked_for() -> None:
 def test_the_bytes_of_a_frame() -> None:
     """A frame of the hub's own has the fields it was given and no others."""
     frame = encode("connected", '{"cursor":"e1-0"}', id="e1-0", channel="a", retry=1500)
-    assert frame == b'id: e1-0\nchannel: a\nevent: connected\nretry: 1500\ndata: {"cursor":"e1-0"}\n\n'
+    assert frame == b'id: e1-0\nchannel: a\nretry: 1500\nevent: connected\ndata: {"cursor":"e1-0"}\n\n'
     assert encode(data="") == b"data: \n\n"
     assert encode("message", "x") == b"data: x\n\n"
     assert encode(retry=0) == b"retry: 0\n\n"
@@ -240,6 +240,14 @@ def test_chunks() -> None:
     assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
     assert chunk(b"") == b""
     assert wire.LAST_CHUNK == b"0\r\n\r\n"
+
+
+def test_a_comment_is_one_line() -> None:
+    """With a text or bare; a text that would break out of it is refused."""
+    assert (comment(), comment("heartbeat")) == (COMMENT, b":heartbeat\n")
+    for text in ("a\nb", "a\rb", "a\0b"):
+        with pytest.raises(InvalidEvent, match="comment"):
+            comment(text)
 
 
 def test_t27_heartbeat_comment_moves_nothing() -> None:

@@ -37,19 +37,17 @@ def router(hub: Hub, settings: Settings) -> APIRouter:
     async def stream(debate_id: str, request: Request, clientId: str | None = None) -> Response:
         check_debate_id(debate_id)
         client_id = check_client_id(debate_id, clientId) if clientId else new_client_id(debate_id)
-        response = hub.stream(
-            from_the_start(request),
+        one_connection = request.scope["http_version"] == "1.1"  # HTTP/2 forbids the header
+        return hub.stream(
+            request,
             channel(debate_id),
             own_channel(debate_id, client_id),
+            since="all",
             hello=lambda first: {"clientId": client_id, "debateId": debate_id},
             heartbeat=settings.heartbeat,
-            heartbeat_comment=True,
+            heartbeat_comment="heartbeat",
+            headers={**HEADERS, "connection": "keep-alive"} if one_connection else HEADERS,
         )
-        if response.headers["content-type"].startswith(HEADERS["content-type"]):  # and not a poll
-            response.headers.update(HEADERS)
-            if request.scope["http_version"] == "1.1":  # HTTP/2 forbids the header
-                response.headers["connection"] = "keep-alive"
-        return response
 
     moderating = APIRouter(dependencies=[Depends(access.holding(MODERATE))])
     api.add_reading(routes, debates, clients)
@@ -59,14 +57,6 @@ def router(hub: Hub, settings: Settings) -> APIRouter:
     routes.include_router(access.dev_token(f"{PAGE}/dev/token", permissions=(MODERATE,)))
     routes.include_router(page(PAGE, Path(__file__).parent))
     return routes
-
-
-def from_the_start(request: Request) -> Request:
-    """The request, with `since=all` if it does not say where to begin. A Last-Event-ID header still wins."""
-    if request.query_params.keys() & {"since", "last", "lastEventId"}:
-        return request
-    query = b"&".join(filter(None, (request.scope["query_string"], b"since=all")))
-    return Request({**request.scope, "query_string": query})
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -9,6 +9,7 @@ Public names, and nothing else. Clients are in `headwater.client` (extra `client
 """
 
 from headwater.asgi.library import Hub
+from headwater.asgi.problems import handle_error
 from headwater.brokers import open_broker
 from headwater.brokers.base import Broker, Retention, Rule
 from headwater.channels import ANYONE, EVERYTHING, Principal
@@ -37,6 +38,7 @@ __all__ = [
     "StreamInfo",
     "Subscription",
     "Timing",
+    "handle_error",
     "open_broker",
     "single_flight",
 ]

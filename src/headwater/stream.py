@@ -99,7 +99,7 @@ class Stream:
     __slots__ = (
         "address",  # the client's address, for limits and logs
         "bytes_base",  # with view counters: bytes written = own + view's since it went live
-        "comment_heartbeat",  # heartbeats are bare comment lines, not events
+        "comment_heartbeat",  # the comment line that is its heartbeat; empty if it gets events
         "due",  # the wheel's tick at which something is due for it
         "events_base",
         "expires_at",  # loop time at which it must end; INFINITY for never
@@ -134,7 +134,7 @@ class Stream:
         self.task: Any = None
         self.reset: ResetReason | None = None
         self.release: Callable[[], object] | None = None
-        self.comment_heartbeat = False
+        self.comment_heartbeat = b""
         self.heartbeat = 0.0
         self.heartbeat_at = self.expires_at = self.warn_at = self.lag_deadline = INFINITY
         self.opened_at = 0.0

@@ -66,10 +66,10 @@ def encode(
             `retry` is out of range, or there is a type without data, which no client would ever see.
     """
     lines = [_line(name, value) for name, value in (("id", id), ("channel", channel)) if value is not None]
-    if type is not None and type != "message":
-        lines.append(_line("event", type))
     if retry is not None:
         lines.append(f"retry: {_check_retry(retry)}\n")
+    if type is not None and type != "message":
+        lines.append(_line("event", type))
     if data is not None:
         lines.extend(f"data: {line}\n" for line in _LINE_ENDS.split(data))
     elif type is not None or not lines:
@@ -80,6 +80,17 @@ def encode(
         raise InvalidEvent(
             "the frame has a lone surrogate, which UTF-8 cannot carry", expected="Unicode text"
         ) from None
+
+
+def comment(text: str = "") -> bytes:
+    """A comment line, which no client shows to anybody.
+
+    Raises:
+        InvalidEvent: the text has a line break or NUL.
+    """
+    if _BREAKS_LINE.search(text):
+        raise InvalidEvent(f"comment {text[:80]!r} is malformed", expected="no CR, LF or NUL")
+    return f":{text}\n".encode()
 
 
 def chunk(data: bytes) -> bytes:
@@ -142,7 +153,9 @@ class Decoder:
         self._at_start = True  # a byte order mark may still come
         self._after_cr = False  # a LF that comes next belongs to the CR before it
         self._fault: ProtocolError | None = None
-        self._next_id = self.last_event_id  # what it becomes when the block ends; a block that is cut must not change it
+        self._next_id = (
+            self.last_event_id
+        )  # what it becomes when the block ends; a block that is cut must not change it
         self._clear_block()
 
     def _clear_block(self) -> None:

@@ -103,6 +103,17 @@ async def test_t23_a_heartbeat_of_zero_is_none(hub: Hub, heartbeat: float) -> No
         assert only.heartbeat_at == float("inf")
 
 
+@pytest.mark.parametrize(
+    ("choice", "line"), [(False, b""), (True, b":\n"), ("heartbeat", b":heartbeat\n"), ("", b":\n")]
+)
+async def test_a_heartbeat_may_be_a_comment(hub: Hub, choice: bool | str, line: bytes) -> None:
+    """Bare, or with the text that somebody's front end looks for."""
+    async with open_stream(hub.stream(asking(), "a", heartbeat_comment=choice), "/") as stream:
+        await stream.message()
+        (only,) = hub.streams.open.values()
+        assert only.comment_heartbeat == line
+
+
 async def test_t20_a_heartbeat_comes_every_15_seconds_unless_you_say_otherwise(hub: Hub) -> None:
     """T20: well below the 30 to 60 seconds after which proxies end a silent connection."""
     assert hub.timing.heartbeat == 15

@@ -96,7 +96,7 @@ async def test_the_heartbeat_is_a_comment(tmp_path: Path) -> None:
     """“res.write(':heartbeat\\n\\n')”: a line that begins with a colon, which no listener ever sees."""
     async with running_app(create_app(settings(tmp_path, heartbeat=0.05)), {}) as api, api.stream(STREAM) as stream:
         await stream.message_of("connected")
-        while bytes(stream.body).count(b"\n:") < 2:
+        while bytes(stream.body).count(b"\n:heartbeat\n") < 2:
             await stream.read()
         assert b"event: heartbeat" not in stream.body
 

@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from headwater import hub as core
+from headwater import wire
 from headwater.asgi.poll import PollResponse
 from headwater.asgi.request import address_of, query_of, start_of, wants_poll
 from headwater.asgi.stream import StreamResponse
@@ -116,10 +117,11 @@ class Hub(core.Hub):
         request: HTTPConnection,
         *channels: str,
         principal: Principal = ANYONE,
+        since: str = "now",
         connected: str = "connected",
         hello: Hello = None,
         heartbeat: float | None = None,
-        heartbeat_comment: bool = False,
+        heartbeat_comment: bool | str = False,
         headers: Mapping[str, str] | None = None,
         release: Any = None,
     ) -> Response:
@@ -131,11 +133,12 @@ class Hub(core.Hub):
             request: Starlette's or FastAPI's.
             channels: one or several names.
             principal: whose permissions decide what is visible, and whose `expires_at` ends the stream.
+            since: where to begin if the request does not say: `now`, `all`, a duration such as `10m`, or a cursor.
             connected: event type of the first frame; empty for a plain message.
             hello: fields to add to the first frame's data, or a function that makes all of it from the default.
             heartbeat: seconds; 0 for none.
-            heartbeat_comment: a bare comment line instead of an event.
-            headers: further response headers.
+            heartbeat_comment: a comment line instead of an event, with this text or bare.
+            headers: further response headers of the stream.
             release: called once when the stream is over.
 
         Raises:
@@ -155,14 +158,20 @@ class Hub(core.Hub):
         subscription = Subscription(
             channels=tuple(dict.fromkeys(check_channel(name) for name in channels)),
             principal=principal,
-            start=start_of(scope, query),
+            start=start_of(scope, query, since),
             address=address_of(scope),
             connected=connected,
             hello=hello,
             heartbeat=heartbeat,
-            comment_heartbeat=heartbeat_comment,
+            comment_heartbeat=_comment(heartbeat_comment),
             release=release,
         )
         if wants_poll(scope):
-            return PollResponse(self, subscription, query, headers=headers)
+            return PollResponse(self, subscription, query)
         return StreamResponse(self, subscription, headers=headers)
+
+
+def _comment(choice: bool | str) -> bytes:
+    if isinstance(choice, str):
+        return wire.comment(choice)
+    return wire.COMMENT if choice else b""

@@ -75,8 +75,9 @@ def channels_of(query: Sequence[tuple[str, str]], most: int) -> tuple[str, ...]:
     return names
 
 
-def start_of(scope: Scope, query: Sequence[tuple[str, str]]) -> Start:
-    """Where the client wants to begin: header Last-Event-ID, else `lastEventId=`, else `since=`, else `last=`.
+def start_of(scope: Scope, query: Sequence[tuple[str, str]], default: str = "now") -> Start:
+    """Where the client wants to begin: header Last-Event-ID, else `lastEventId=`, else `since=`, else `last=`; else
+    `default`, which is written like `since`.
 
     An unreadable Last-Event-ID is no error but a reset: a browser that got an error would never come back.
 
@@ -92,7 +93,7 @@ def start_of(scope: Scope, query: Sequence[tuple[str, str]]) -> Start:
         if not (last.isascii() and last.isdigit() and len(last) < 10):
             raise InvalidCursor(f"last={last[:40]!r} cannot be read", expected="a number of events")
         return Last(int(last))
-    return Now()
+    return _since(default)
 
 
 def _since(since: str) -> Start:

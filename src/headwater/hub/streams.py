@@ -238,11 +238,11 @@ class Streams:
     def tick(self, now: float) -> None:
         """Do everything that would be due (in loop time) before the next tick could be sure to come."""
         by = now + LOOKAHEAD
-        beats: dict[tuple[bool, bool], bytes] = {}
+        beats: dict[tuple[bool, bytes], bytes] = {}
         for stream in self._wheel.advance(by):
             self._due(stream, by, beats)
 
-    def _due(self, stream: Stream, by: float, beats: dict[tuple[bool, bool], bytes]) -> None:
+    def _due(self, stream: Stream, by: float, beats: dict[tuple[bool, bytes], bytes]) -> None:
         if stream in self.finishing:
             if stream.lag_deadline <= by:
                 self._cut(stream)
@@ -269,18 +269,16 @@ class Streams:
         left = stream.expires_at - self._loop.time()
         self.send(stream, frames.token_expiring(self._wall() + left))
 
-    def _beat(self, stream: Stream, beats: dict[tuple[bool, bool], bytes]) -> None:
+    def _beat(self, stream: Stream, beats: dict[tuple[bool, bytes], bytes]) -> None:
         """Write a heartbeat, encoded once per tick and form. A stream that is behind gets a bare comment: it must not be
         given a cursor that it has not reached."""
         if stream.state not in (State.LIVE, State.REPLAYING):
             return
         chunked = stream.writer.chunked
-        comment = stream.comment_heartbeat or stream.state is not State.LIVE
+        comment = stream.comment_heartbeat or (b"" if stream.state is State.LIVE else wire.COMMENT)
         data = beats.get((chunked, comment))
         if data is None:
-            data = (
-                wire.COMMENT if comment else frames.heartbeat(self._fanout.cursor(self._fanout.position), self._wall())
-            )
+            data = comment or frames.heartbeat(self._fanout.cursor(self._fanout.position), self._wall())
             data = beats[chunked, comment] = wire.chunk(data) if chunked else data
         stream.bytes_base += len(data)
         try:

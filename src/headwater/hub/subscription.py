@@ -25,7 +25,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
         connected: the first frame's event type; empty for a plain message.
         hello: changes to the first frame's data (see `frames.Hello`).
         heartbeat: seconds; 0 for none, None for the hub's default.
-        comment_heartbeat: a bare comment line instead of an event. It cannot move the client's cursor.
+        comment_heartbeat: the comment line to send instead of an event (see `wire.comment`); empty for the event. A comment
+            cannot move the client's cursor.
         release: called once when the stream is over.
     """
 
@@ -36,7 +37,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     connected: str = "connected"
     hello: frames.Hello = None
     heartbeat: float | None = None
-    comment_heartbeat: bool = False
+    comment_heartbeat: bytes = b""
     release: Callable[[], object] | None = None
 
 
