@@ -27,10 +27,11 @@ SERVICES: Final = ("Shop", "Search", "Payments")
 STEPS_UP: Final = 9
 """Steps between two outages. The first comes sooner: whoever has just started the gallery wants to see something."""
 
-ROOM_PAUSE: Final = 20
-"""Steps between two rooms: about as long as one is being built, and as long again."""
+ROOM_PAUSE: Final = 15
+"""Steps between two rooms, which is somewhat longer than one takes to be built."""
 
-DEBATE_PAUSE: Final = 75
+DEBATE_PAUSE: Final = 90
+"""Steps between two debates, likewise."""
 
 
 class Refused(Exception):

@@ -40,8 +40,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(title="Gallery", lifespan=lifespan, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     app.state.hub = hub
     app.include_router(home(settings))
-    app.include_router(rooms.router(hub, Rooms(data=settings.data, kept=20)))
-    app.include_router(debates.router(hub, Debates(data=settings.data)))
+    # Slower than on their own: a visitor looks at everything at once, and there is always something going on.
+    app.include_router(rooms.router(hub, Rooms(data=settings.data, kept=20, pace=0.8)))
+    app.include_router(debates.router(hub, Debates(data=settings.data, speed=300.0)))
     app.include_router(operations.router(hub, Operations(data=settings.data, kept=50)))
     if settings.demo:
         call = Caller(app, lambda: token_of(settings, "demo", EVERYTHING))

@@ -3,7 +3,8 @@
 
 const CROSSING = 9000 // ms from one side to the other
 const MAX_DROPS = 300
-const LABEL = 1600 // ms for which a drop says what it is
+const LABEL = 1600 // ms between two drops of an arm that say what they are
+const NAMES = 90 // px on the left that belong to the names of the arms
 
 export class River {
   #canvas
@@ -122,8 +123,8 @@ export class River {
     context.beginPath()
     context.arc(x * width, y, 4.5 + 4 * Math.max(0, 1 - age / 500), 0, 2 * Math.PI)
     context.fill()
-    if (label && age < 3 * LABEL) {
-      context.globalAlpha = Math.max(0, Math.min(opacity, (3 * LABEL - age) / 600))
+    if (label && x * width > NAMES && age < 3 * LABEL) {
+      context.globalAlpha = Math.max(0, Math.min(opacity, (x * width - NAMES) / 30, (3 * LABEL - age) / 600))
       context.fillStyle = this.#colours['--text-soft']
       context.font = `11px ${getComputedStyle(document.body).getPropertyValue('--mono')}`
       context.fillText(label, x * width + 9, y - 13)
