@@ -11,14 +11,17 @@ from headwater.brokers.base import Retention
 from headwater.brokers.sqlite import Options, SqliteBroker
 from headwater.testing.contract import Node, Recorder
 
-QUICK = Options(busy_timeout=50)
+RELAXED = Options(synchronous="normal", busy_timeout=60_000)
+"""For tests: a machine that is busy with many of them may take seconds for one fsync."""
+
+QUICK = Options(synchronous="normal", busy_timeout=50)
 """For tests in which waiting for a lock is in vain."""
 
 
 @asynccontextmanager
 async def sqlite_node(
     path: Path,
-    options: Options = Options(),  # noqa: B008 (frozen)
+    options: Options = RELAXED,
     *,
     retention: Retention = Retention(),  # noqa: B008 (frozen)
     follow: Collection[str] = (),

@@ -14,7 +14,7 @@ from headwater.brokers.sqlite import Options, SqliteBroker, from_url
 from headwater.errors import ConfigurationError
 from headwater.event import Draft
 from headwater.testing import BrokerContract
-from tests.brokers.nodes import delete
+from tests.brokers.nodes import RELAXED, delete
 
 
 class TestContract(BrokerContract):
@@ -29,7 +29,7 @@ class TestContract(BrokerContract):
 
     def connect(self, retention: Retention) -> Broker:
         """Another node on the same file."""
-        return SqliteBroker(self._path, retention=retention)
+        return SqliteBroker(self._path, RELAXED, retention=retention)
 
     async def wipe(self, broker: Broker) -> None:
         """Delete the file, as an operator might."""

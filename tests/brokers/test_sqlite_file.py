@@ -17,7 +17,7 @@ from headwater.brokers.sqlite.file import Link, explain
 from headwater.brokers.sqlite.sql import SCHEMA
 from headwater.errors import BrokerUnavailable, ConfigurationError
 from headwater.event import Draft
-from tests.brokers.nodes import QUICK, contents, sqlite_node, write
+from tests.brokers.nodes import QUICK, RELAXED, contents, sqlite_node, write
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_a_full_disk_is_reported_and_passes(path: Path) -> None:
 
 async def test_many_may_create_the_log_at_once(path: Path) -> None:
     """They agree on its epoch."""
-    brokers = [SqliteBroker(path) for _ in range(12)]
+    brokers = [SqliteBroker(path, RELAXED) for _ in range(12)]
     heads = await asyncio.gather(*(broker.open() for broker in brokers))
     await asyncio.gather(*(broker.append([Draft(channel="a")]) for broker in brokers))
     assert len(set(heads)) == 1

@@ -20,6 +20,9 @@ from headwater.brokers import open_broker
 from headwater.event import Draft, Event, Position
 from tests.support.waiting import until
 
+OPTIONS = "synchronous=normal&busy_timeout=60000"
+"""A machine that is busy with many tests may take seconds for one fsync; what is tested here does not depend on it."""
+
 
 class Feed:
     """Keeps what it gets."""
@@ -54,7 +57,7 @@ def say(message: object) -> None:
 
 async def publish(path: str, name: str, appends: int, at_once: int, *, feeding: bool) -> None:
     """Append that many batches, several at the same time."""
-    broker = open_broker(f"sqlite:///{path}")
+    broker = open_broker(f"sqlite:///{path}?{OPTIONS}")
     feed = Feed()
     await broker.open(feed if feeding else None)
     if feeding:

@@ -21,6 +21,7 @@ from headwater.brokers.base import Retention, Rule
 from headwater.brokers.sqlite import SqliteBroker
 from headwater.event import Draft, Event, Position
 from headwater.testing.contract import Recorder
+from tests.brokers.nodes import RELAXED
 from tests.support.source import ROOT
 from tests.support.waiting import PATIENCE
 
@@ -182,7 +183,7 @@ class Clock(Recorder):
 async def test_another_process_is_seen_soon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What another process appends reaches the feed within about ten milliseconds (asserted loosely: machines differ)."""
     path = tmp_path / "events.db"
-    broker, feed = SqliteBroker(path), Clock()
+    broker, feed = SqliteBroker(path, RELAXED), Clock()
     await broker.open(feed)
     try:
         await broker.follow(CHANNELS)
@@ -234,7 +235,7 @@ async def _kill_each(path: Path, names: list[str], dice: random.Random) -> list[
 
 async def _kill_each_beside_a_hub(path: Path, names: list[str], dice: random.Random) -> list[Worker]:
     """The same, while this process follows the log and appends to it too."""
-    broker, feed = SqliteBroker(path, retention=EVERYTHING), Recorder()
+    broker, feed = SqliteBroker(path, RELAXED, retention=EVERYTHING), Recorder()
     head = await broker.open(feed)
     ended = asyncio.Event()
 

@@ -14,7 +14,7 @@ from headwater.event import Position
 from headwater.testing import BrokerContract
 from headwater.testing.contract import Recorder, node
 from headwater.testing.contract.node import Contract, raises
-from tests.brokers.nodes import delete
+from tests.brokers.nodes import RELAXED, delete
 from tests.testing.faulty import FAULTS, ClosedAlready
 
 CASES = [(test, fault) for test, faults in FAULTS.items() for fault in faults]
@@ -48,7 +48,7 @@ class TestSqlite(BrokerContract):
 
     def connect(self, retention: Retention) -> Broker:
         """Another node of it."""
-        return self.kind(self.path, retention=retention)
+        return self.kind(self.path, RELAXED, retention=retention)
 
     async def wipe(self, broker: Broker) -> None:
         """Delete the file."""
