@@ -45,6 +45,7 @@ class Following:
         self._broker = broker
         self._loop = loop
         self._spawn = spawn
+        self._unwanted: set[str] = set()  # removed here; the broker does not know yet that it need not follow them
 
     async def acquire(self, names: Collection[str]) -> list[Channel]:
         """Channels that are followed and stay so until they are released.
@@ -111,6 +112,9 @@ class Following:
         gone = [c for index, c in enumerate(idle) if index < surplus or now - c.idle_since >= LINGER]
         for channel in gone:
             self._registry.remove_channel(channel)
-        if gone:
-            await self._broker.unfollow([channel.name for channel in gone])
+            self._unwanted.add(channel.name)
+        self._unwanted -= self._registry.channels.keys()
+        if unwanted := frozenset(self._unwanted):
+            await self._broker.unfollow(unwanted)
+            self._unwanted -= unwanted  # if that failed, the next sweep tries again
         return len(gone)
