@@ -33,6 +33,7 @@ def main(host: str, port: int, data: str, demo: bool) -> None:
     with suppress(KeyboardInterrupt):  # the server has stopped by then, and says it once more
         server.run()
     if not server.started:
+        click.echo("The gallery did not start. If its port is taken, --port 0 finds a free one.", err=True)
         raise SystemExit(STARTUP_FAILURE)
 
 

@@ -225,6 +225,7 @@ function record(id, event, role) {
     }
   }
   const tick = make('span', 'yes', '✓')
+  tick.setAttribute('role', 'img')
   tick.setAttribute('aria-label', 'received')
   line.querySelector(`.${role}`).replaceChildren(tick)
 }
