@@ -32,7 +32,7 @@ coverage: ## each module covered wholly by its own tests
 bench: ## the numbers the docs quote
 	@scripts/bench
 
-fuzz: ## the property tests, with fresh random inputs and many more of them
+fuzz: ## look for inputs that the suite has not tried
 	@scripts/fuzz
 
 pin: ## constraints.txt anew, from the newest versions

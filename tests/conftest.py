@@ -19,7 +19,11 @@ pytest.register_assert_rewrite(*(f"tests.{path.name}" for path in Path(__file__)
 # new ones. No deadline: a busy machine is not a defect.
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.register_profile(
-    "fuzz", max_examples=5000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "fuzz",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "3000")),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 

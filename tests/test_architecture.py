@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ THIRD_PARTY = {
     "psycopg": {"brokers.postgres"},
 }
 """Which rooms (or modules) may import which foreign package."""
+
+BROUGHT = {
+    "cryptography": "the crypto extra of PyJWT is this package",
+    "pydantic": "FastAPI's models are its models",
+}
+"""Packages that are imported and come with another by its own promise."""
 
 MAY_SLEEP = {
     "tests/support/waiting.py": "the one place that polls",
@@ -187,11 +194,25 @@ def test_every_dependency_is_pinned() -> None:
     """constraints.txt holds each direct dependency at one version and nothing but versions."""
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert_none([line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+(; .+)?", line)])
-    pinned = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lines}
+    pinned = {normal(line.partition("==")[0]) for line in lines}
     assert direct_dependencies() - pinned == set()
 
 
-def direct_dependencies() -> set[str]:
+def test_every_import_is_declared() -> None:
+    """What any Python file of ours imports stands in pyproject.toml, so that a fresh machine has it."""
+    ours = {path.name for path in ROOT.iterdir()} | {"headwater"}
+    owners = packages_distributions()
+    wrong = []
+    for path in (path for path in files() if path.suffix == ".py"):
+        for name in {each.partition(".")[0] for each in imports_of(tree_of(path))} - ours - set(BROUGHT):
+            packages = {normal(package) for package in owners.get(name, [name])}
+            if not is_standard(name) and not packages & direct_dependencies():
+                wrong.append(f"{shown(path)} imports {name}")
+    assert_none(wrong)
+
+
+@lru_cache(maxsize=1)
+def direct_dependencies() -> frozenset[str]:
     """The names in pyproject.toml, extras and groups included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     lists = [
@@ -200,4 +221,9 @@ def direct_dependencies() -> set[str]:
         *project["dependency-groups"].values(),
     ]
     names = {re.split(r"[\[<>=!~; ]", each)[0] for group in lists for each in group}
-    return {re.sub(r"[-_.]+", "-", name).lower() for name in names} - {"headwater"}
+    return frozenset(normal(name) for name in names) - {"headwater"}
+
+
+def normal(name: str) -> str:
+    """A distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
