@@ -96,15 +96,17 @@ async def test_a_copy_that_lacks_nothing_goes_on(path: Path) -> None:
 
 
 async def test_a_log_that_was_restored_in_place_is_another_epoch(path: Path) -> None:
-    """The same file with other contents: its epoch tells."""
+    """The same file with other contents: its epoch tells, which the operator may renew by hand."""
     async with sqlite_node(path, follow=["a"]) as (node, broker):
         await node.fill("a", 1)
         with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE log SET epoch = 'restored'")
+            connection.execute("UPDATE log SET epoch = lower(hex(randomblob(5)))")
         await node.feed.until(lambda: bool(node.feed.restarts))
-        assert (await broker.head()).epoch == "restored"
+        epoch = node.feed.restarts[0].epoch
+        assert epoch != node.head.epoch
+        assert (await broker.head()).epoch == epoch
         (position,) = await node.append(Draft(channel="a"))
-        assert position.epoch == "restored"
+        assert position.epoch == epoch
         assert node.feed.restarts[0].seq == 1
 
 
