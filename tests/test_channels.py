@@ -265,3 +265,12 @@ def test_principals_are_equal_by_what_they_hold() -> None:
     """Views are shared by equal sets; who sees everything never shares one with somebody who does not."""
     assert Principal(permissions=frozenset({"*"})) == Principal(permissions=frozenset({"*"}))
     assert EVERYTHING.permissions != Principal(permissions=frozenset({"headwater.admin"})).permissions
+
+
+@pytest.mark.parametrize("time", [-1, float("nan"), float("inf"), 1e308, 253402300800])
+def test_an_end_is_a_time_that_can_be_written(time: float) -> None:
+    """Unix time of four-digit years; everything else would break a timer or a date later, where it could not be answered."""
+    with pytest.raises(InvalidInput, match="year 10000"):
+        Principal(expires_at=time)
+    assert Principal(expires_at=253402300799).expires_at
+    assert Principal(expires_at=0).expires_at == 0

@@ -16,6 +16,7 @@ from headwater.errors import InvalidChannel, InvalidInput
 
 MAX_CHANNEL_LENGTH = 200
 RESERVED_PREFIX = "$"
+MAX_TIME = 253402300799.0  # the end of the year 9999, which is as far as ISO 8601 dates of four digits go
 ALL = "*"
 """The permission that stands for all of them."""
 
@@ -162,6 +163,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         set_attribute = msgspec.structs.force_setattr
+        if self.expires_at is not None and not 0 <= self.expires_at <= MAX_TIME:
+            raise InvalidInput(
+                f"expires_at is {self.expires_at!r}", expected="Unix time in seconds, before the year 10000"
+            )
         permissions = check_permissions(self.permissions)
         set_attribute(self, "permissions", _Every(permissions) if ALL in permissions else permissions)
         set_attribute(self, "subscribe", _check_patterns(self.subscribe))

@@ -264,6 +264,18 @@ async def test_waiting_for_a_position_ends_when_the_feed_is_complete_through_it(
     await waiting[1]
 
 
+async def test_waiting_for_a_position_ends_with_a_restart(bench: Bench) -> None:
+    """Of the same log, because the feed may have jumped past it; of a new one, because the position means nothing there."""
+    past = asyncio.ensure_future(bench.fanout.reached(5))
+    await turns()
+    bench.fanout.restart(Position(bench.fanout.epoch, 9))
+    await past
+    gone = asyncio.ensure_future(bench.fanout.reached(50))
+    await turns()
+    bench.fanout.restart(Position("e2", 1))
+    await gone
+
+
 async def test_a_restart_drops_what_was_pending(bench: Bench) -> None:
     """It belongs to what was before; cursors are of the new epoch from then on."""
     pipe = bench.live()

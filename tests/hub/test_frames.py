@@ -87,8 +87,14 @@ def test_a_function_makes_its_own_data() -> None:
     assert json.loads(connected(hello).data) == ["e1-7", "2024-01-01T00:00:00Z"]
 
 
+ENDLESS: dict[str, Any] = {}
+ENDLESS["itself"] = ENDLESS
+
+
 @pytest.mark.parametrize(
-    "hello", [{"x": object()}, {"x": "\ud800"}, lambda _: 1j], ids=["object", "surrogate", "complex"]
+    "hello",
+    [{"x": object()}, {"x": "\ud800"}, lambda _: 1j, ENDLESS],
+    ids=["object", "surrogate", "complex", "endless"],
 )
 def test_a_hello_that_is_no_json_is_the_applications_fault(hello: frames.Hello) -> None:
     """What JSON cannot hold is refused with the reason."""

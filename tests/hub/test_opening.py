@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headwater.errors import ConfigurationError, Draining
+from headwater.errors import ConfigurationError, Draining, HeadwaterError
 from headwater.event import ResetReason
 from headwater.hub import After, Hub
 from headwater.hub.opening import check_open
@@ -70,6 +70,16 @@ async def test_an_attached_opening_is_a_stream_at_its_beginning(hub: Hub) -> Non
     assert users(hub) == 1
     socket.leave()
     assert users(hub) == 0
+
+
+async def test_an_opening_is_one_stream(hub: Hub) -> None:
+    """Its channels are held once, so it can be given away once."""
+    socket = Socket(hub)
+    async with hub.prepare(subscription("a")) as opening:
+        socket.begin(opening.attach(socket))
+        with pytest.raises(HeadwaterError, match="a stream already"):
+            opening.attach(Socket(hub))
+    assert (hub.count(), users(hub)) == (1, 1)
 
 
 async def test_an_opening_that_is_not_attached_gives_its_channels_back(hub: Hub) -> None:

@@ -297,6 +297,26 @@ async def test_a_log_that_begins_anew_meanwhile_resets(log: Log, start: Start, c
     assert await asking == Beginning(4, ResetReason.EPOCH_CHANGED)
 
 
+async def test_a_new_log_that_is_shorter_is_not_waited_for(log: Log) -> None:
+    """What was found lies ahead of the new log's head; waiting for it would end in an error that is none."""
+    await log.add("a", 3)
+    gate = log.script = Gate("read_back done")
+    asking = asyncio.ensure_future(log.locate(Last(1)))
+    await gate.entered.wait()
+    log.wipe()
+    gate.open()
+    assert await asking == Beginning(0, ResetReason.EPOCH_CHANGED)
+
+
+async def test_a_log_that_begins_anew_while_this_node_is_behind_resets(log: Log) -> None:
+    """The wait for the feed ends with the log that it was for."""
+    await log.foreign(Draft(channel="a"))
+    asking = asyncio.ensure_future(log.locate(After(log.cursor(1))))
+    await settled()
+    log.wipe()
+    assert await asking == Beginning(0, ResetReason.EPOCH_CHANGED)
+
+
 @pytest.mark.parametrize(
     ("start", "call"),
     [(All(), "horizon"), (Ago(1), "position_at"), (Ago(1), "horizon"), (Last(1), "read_back"), (Last(1), "horizon")],

@@ -18,14 +18,14 @@ from typing import Any
 
 from headwater.brokers.base import Broker
 from headwater.channels import Principal, check_channel
-from headwater.errors import Unavailable
-from headwater.event import Draft, Event, Position, ResetReason
+from headwater.event import Event, Position, ResetReason
 from headwater.hub.fanout import Fanout, Latency
 from headwater.hub.following import Following
 from headwater.hub.handoff import FORGIVEN, Handoff
 from headwater.hub.observers import Hook, Observers
 from headwater.hub.opening import Opening, check_open
 from headwater.hub.poll import Polled, Poller
+from headwater.hub.probe import probe
 from headwater.hub.publishing import Publishing
 from headwater.hub.reading import Reader
 from headwater.hub.registry import Channel, Registry
@@ -374,25 +374,15 @@ class Hub(Publishing):
         )
 
     async def probe(self, channel: str, within: float = 5.0) -> float:
-        """Prove that what is published arrives here: append an event to one of the hub's own channels and wait until the
-        feed has brought it. Returns the seconds that took.
+        """Prove that what is published arrives here, by an event on one of the hub's own channels. Returns the seconds that
+        took.
 
         Raises:
             Unavailable: it could not be published, or did not arrive within `within` seconds.
         """
         self.check_running()
-        begun = time.perf_counter()
-        try:
-            async with asyncio.timeout(within):
-                channels = await self.following.acquire([check_channel(channel, own=True)])
-                try:
-                    (position,) = await self.broker.append([Draft.json(channel, "probe")])
-                    await self.fanout.reached(position.seq)
-                finally:
-                    self.following.release(channels)
-        except TimeoutError:
-            raise Unavailable(f"a probe did not come back within {within:g} s", retry_after=1) from None
-        return time.perf_counter() - begun
+        check_channel(channel, own=True)
+        return await probe(self.broker, self.following, self.fanout, channel, within)
 
 
 def _time_to_return(spread: float) -> int:

@@ -99,17 +99,22 @@ class Fanout:
                 self.received = frame.seq
                 self.flush()
         self.received = upto
-        if self._progress is not None:
-            self._progress.set_result(None)
-            self._progress = None
+        self._announce()
         if not self._dirty:
             self.position = upto
         elif self._timer is None:
             self._flush_or_wait()
 
+    def _announce(self) -> None:
+        if self._progress is not None:
+            self._progress.set_result(None)
+            self._progress = None
+
     async def reached(self, seq: int) -> None:
-        """Return once the feed is complete through `seq`."""
-        while self.received < seq:
+        """Return once the feed is complete through `seq`, or when the log has begun anew: then there is no such seq, and
+        whoever waited must look at the epoch."""
+        epoch = self.epoch
+        while self.received < seq and self.epoch == epoch:
             if self._progress is None:
                 self._progress = self._loop.create_future()
             await asyncio.shield(self._progress)
@@ -172,6 +177,7 @@ class Fanout:
         self._pending = 0
         self.epoch = head.epoch
         self.received = self.position = head.seq
+        self._announce()
 
     def stop(self) -> None:
         """Write what is pending and set no more timers."""

@@ -55,7 +55,7 @@ def connected(
     data = hello(data) if callable(hello) else {**data, **(hello or {})}
     try:
         text = msgspec.json.encode(data).decode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"the hello of a stream is no JSON: {error}", expected="a JSON value") from error
     return wire.encode(name or None, text, id=id, retry=retry)
 

@@ -142,7 +142,7 @@ class Handoff:
         after = stream.position
         horizon = await self._reader.horizon(view.channels)
         await self._fanout.reached(horizon)
-        if stream.position == after:
+        if stream.position == after and stream.reset is None:
             stream.position = stream.origin = max(after, horizon)
 
     def _write(self, stream: Stream, view: View, batch: Batch) -> None:

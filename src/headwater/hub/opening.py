@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from headwater.errors import Draining
+from headwater.errors import Draining, HeadwaterError
 from headwater.event import ResetReason
 from headwater.hub.fanout import Fanout
 from headwater.hub.registry import Channel
@@ -60,12 +60,15 @@ class Opening:
         the moment this returns; history is written in the next turn of the loop.
 
         Raises:
-            Draining: the hub has begun to shut down.
+            Draining: the hub has begun to shut down. HeadwaterError: it is a stream already.
         """
+        if self.is_attached:
+            raise HeadwaterError("this opening is a stream already", fix="prepare another for another stream")
         check_open(self._draining)
         if self._fanout.epoch != self._epoch:
             self._epoch = self._fanout.epoch
             self.beginning = Beginning(self._fanout.received, ResetReason.EPOCH_CHANGED)
             self._hello = self._streams.hello(self.subscription, self.beginning)
+        stream = self._streams.attach(self.subscription, self.channels, self.beginning, self._hello, writer)
         self.is_attached = True
-        return self._streams.attach(self.subscription, self.channels, self.beginning, self._hello, writer)
+        return stream

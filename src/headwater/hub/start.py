@@ -97,7 +97,7 @@ class Locator:
         """
         fanout, epoch = self._fanout, self._fanout.epoch
         beginning = await self._find(start, channels, permissions, now)
-        if beginning.seq > fanout.received:
+        if fanout.epoch == epoch and beginning.seq > fanout.received:
             await self._wait(beginning.seq)
         if fanout.epoch != epoch:  # while we asked; what was found is a place in the old log
             return Beginning(fanout.received, ResetReason.EPOCH_CHANGED)
@@ -114,7 +114,7 @@ class Locator:
                 return await self._retained(position.seq, channels)
             case Last(count):
                 return await self._retained(await self._last(count, channels, permissions), channels)
-            case Now():
+            case _:
                 return Beginning(self._fanout.received)
 
     async def _after(self, cursor: str) -> Beginning:

@@ -55,7 +55,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
         opened: streams opened.
         ended: streams ended, by reason.
         events: received on followed channels.
-        published: events that this hub appended to the log.
+        published: events that this hub was asked to append and did, or found there under their idempotency key.
         deliveries: events times streams, live.
         replayed: events times streams, by catching up.
         bytes: written while live.
