@@ -5,87 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from typing import Any
 
 import pytest
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from headwater import server, wire
 from headwater.brokers import open_broker
 from headwater.hub import Hub, Subscription
 from headwater.server import DetachingProtocol, StreamProtocol, config, http_protocol, self_check
-
-REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class Transport(asyncio.Transport):
-    """A transport that writes down what is done to it."""
-
-    def __init__(self, sock: socket.socket | None = None) -> None:
-        super().__init__({"socket": sock} if sock else {})
-        self.written = b""
-        self.ended = ""
-        self.protocol: Any = None
-
-    def write(self, data: Any) -> None:
-        """Keep the bytes."""
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        """A clean end."""
-        self.ended = self.ended or "closed"
-
-    def abort(self) -> None:
-        """An abrupt one."""
-        self.ended = "aborted"
-
-    def is_closing(self) -> bool:
-        """After either."""
-        return bool(self.ended)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """The new owner."""
-        self.protocol = protocol
-
-    def pause_reading(self) -> None:
-        """Nothing to pause."""
-
-    def resume_reading(self) -> None:
-        """Nothing to resume."""
-
-
-async def nothing(scope: Any, receive: Any, send: Any) -> None:
-    """An application that never answers, and ends with the connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def connection(transport: Transport, app: Any = nothing, request: bytes = REQUEST) -> DetachingProtocol:
-    """A protocol that has read a request's head."""
-    made = uvicorn.Config(app, log_config=None, access_log=False)
-    made.load()
-    protocol = DetachingProtocol(made, ServerState(), {})
-    protocol.connection_made(transport)
-    if request:
-        protocol.data_received(request)
-    return protocol
-
-
-def offer_of(protocol: DetachingProtocol) -> Any:
-    """The offer to detach, as an application finds it in its scope."""
-    scope: Any = protocol.scope
-    return scope["extensions"]["headwater.detach"]
-
-
-async def started(protocol: DetachingProtocol, **headers: str) -> Any:
-    """Send a response's head through the protocol, and the offer to detach."""
-    offer = offer_of(protocol)
-    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    await protocol.cycle.send({"type": "http.response.start", "status": 200, "headers": pairs})
-    return offer
+from tests.support.connection import (
+    REQUEST,
+    Transport,
+    complete,
+    connection,
+    first_offer_of,
+    nothing,
+    offer_of,
+    started,
+)
 
 
 @pytest.fixture
@@ -146,6 +84,21 @@ async def test_http_1_0_has_no_chunks(hub: Hub) -> None:
     assert not transport.written.endswith(wire.LAST_CHUNK)
 
 
+@pytest.mark.parametrize("version", [b"0.9", b"1.0"])
+async def test_an_unframed_body_may_also_end_through_asgi(hub: Hub, version: bytes) -> None:
+    """A middleware that has to see the body of an HTTP/1.0 response gets it, and its end is no error: uvicorn would miss
+    the bytes of a Content-Length that was never sent."""
+    transport = Transport()
+    protocol = connection(transport, request=REQUEST.replace(b"1.1", version))
+    offer_of(protocol).prepare()
+    assert await (await started(protocol, content_encoding="gzip"))(hub) is None
+    cycle = protocol.cycle
+    await cycle.send({"type": "http.response.body", "body": b"some", "more_body": True})
+    await cycle.send({"type": "http.response.body", "body": b" more"})
+    assert transport.written.endswith(b"\r\n\r\nsome more")
+    assert transport.ended == "closed"
+
+
 async def test_prepare_leaves_http_1_1_alone() -> None:
     """Chunks are decided by uvicorn as ever."""
     protocol = connection(Transport())
@@ -163,6 +116,32 @@ async def test_what_the_socket_says_reaches_the_hub(hub: Hub) -> None:
     assert hub.statistics().live == 1
     writer.data_received(b"GET / HTTP/1.1\r\n\r\n")
     assert hub.statistics().ended == {"pipelined": 1}
+    writer.connection_lost(None)
+
+
+async def test_a_socket_that_the_first_frame_fills_is_full(hub: Hub) -> None:
+    """A transport says so from within the write of the first frame, when nobody is told of yet whose it is, and never again:
+    the stream would stay live, and all that comes would gather in memory for a client that does not read."""
+    transport = Transport(high_water=1_000)
+    protocol = connection(transport)
+    async with hub.prepare(Subscription(channels=("a",), hello={"state": "x" * 10_000})) as opening:
+        writer = await (await started(protocol))(hub)
+        writer.begin(opening.attach(writer))
+    assert hub.statistics().lagging == 1
+    writer.resume_writing()
+    assert hub.statistics().live == 1
+    writer.connection_lost(None)
+
+
+async def test_a_socket_that_is_full_already_is_full(hub: Hub) -> None:
+    """What the connection sent before, and the head, may have filled it; then uvicorn's protocol was told, not ours."""
+    protocol = connection(Transport())
+    protocol.pause_writing()
+    async with hub.prepare(Subscription(channels=("a",))) as opening:
+        protocol.cycle.response_started = True
+        writer = await offer_of(protocol)(hub)
+        writer.begin(opening.attach(writer))
+    assert hub.statistics().lagging == 1
     writer.connection_lost(None)
 
 
@@ -209,66 +188,73 @@ async def test_a_head_that_does_not_come_is_not_waited_for(hub: Hub) -> None:
     assert await offer_of(protocol)(hub) is None
 
 
-async def test_t10_a_request_already_waiting_ends_the_stream(hub: Hub) -> None:
-    """T10: it was pipelined before the stream began; the stream is told of it in the next turn."""
+async def test_t10_a_request_already_waiting_ends_the_stream(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    """T10: it was pipelined before the stream began. The stream is told of it in the next turn and ends with its reason and
+    cleanly, and the application that returned without an end of its own is not taken for a broken one."""
     transport = Transport()
-    writer = await streamed(hub, connection(transport, request=REQUEST + REQUEST))
-    await asyncio.sleep(0)
+    done = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async with hub.prepare(Subscription(channels=("a",))) as opening:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            writer = await scope["extensions"]["headwater.detach"](hub)
+            writer.begin(opening.attach(writer))
+        asyncio.get_running_loop().call_soon(done.set)
+
+    connection(transport, app, REQUEST + REQUEST)
+    await done.wait()
     assert hub.statistics().ended == {"pipelined": 1}
-    writer.connection_lost(None)
+    assert b'{"reason":"pipelined"}' in transport.written
+    assert transport.written.endswith(wire.LAST_CHUNK)
+    assert "without completing" not in caplog.text
+    transport.protocol.connection_lost(None)
 
 
 async def test_t10_every_request_of_a_connection_hears_of_its_end() -> None:
-    """T10: uvicorn tells the newest only; the one that is being answered would wait for ever."""
-    protocol = connection(Transport(), request=REQUEST + REQUEST)
-    cycles = [cycle for cycle, _ in protocol.pipeline]
-    current = protocol.cycle
+    """T10: uvicorn tells the newest only; the one that is being answered would wait for ever, and keep its place."""
+    heard: list[str] = []
+    ended = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await nothing(scope, receive, send)
+        heard.append(scope["path"])
+        ended.set()
+
+    protocol = connection(Transport(), app, REQUEST + REQUEST.replace(b"GET /", b"GET /second"))
+    (queued, _), newest = protocol.pipeline[0], protocol.cycle
+    await asyncio.sleep(0)
     protocol.connection_lost(None)
-    for cycle in {current, *cycles}:
-        assert cycle.disconnected
-        assert cycle.message_event.is_set()
+    await ended.wait()
+    assert heard == ["/"]
+    assert queued is newest
+    assert queued.disconnected
 
 
-async def test_t15_a_reset_connection_keeps_no_timer() -> None:
-    """T15: the keep-alive timer would hold the connection's objects for seconds after a RST."""
-    protocol = connection(Transport(), request=b"")
-    protocol.timeout_keep_alive_task = asyncio.get_running_loop().call_later(60, print)
-    protocol.connection_lost(ConnectionResetError())
-    assert protocol.timeout_keep_alive_task is None
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_t10_a_request_behind_a_stream_through_asgi_ends_it(hub: Hub, when: str) -> None:
+    """T10: uvicorn reads nothing more from a connection with a request waiting, so it would not hear of the client's end."""
+    transport = Transport()
+    protocol = connection(transport, request=REQUEST + (REQUEST if when == "before" else b""))
+    first, offer = protocol._cycles[0], first_offer_of(protocol)
+    offer.prepare()
+    await first.send({"type": "http.response.start", "status": 200, "headers": [(b"content-encoding", b"gzip")]})
+    assert await offer(hub) is None
+    if when == "after":
+        assert transport.ended == ""
+        protocol.data_received(REQUEST)
+    assert transport.ended == "closed"
 
 
-async def test_a_connection_that_never_asked_ends_quietly() -> None:
-    """No request, no error."""
-    protocol = connection(Transport(), request=b"")
-    protocol.connection_lost(None)
-    assert not protocol.connections
-
-
-async def test_t09_the_kernel_is_told_how_long_to_wait(hub: Hub) -> None:
-    """T9: TCP_USER_TIMEOUT is a little more than `max_lag`, so our own eviction, which is counted, comes first."""
-    with socket.socket() as sock:
-        await (await started(connection(Transport(sock))))(hub)
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == (60 + 10) * 1000
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * server.SEND_BUFFER
-
-
-async def test_systems_without_a_user_timeout_have_the_buffer_bounded(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only Linux has TCP_USER_TIMEOUT."""
-    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
-    with socket.socket() as sock:
-        await (await started(connection(Transport(sock))))(hub)
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * server.SEND_BUFFER
-
-
-async def test_sockets_without_that_option_are_fine(hub: Hub) -> None:
-    """A Unix socket has no such thing, and a closed one refuses it."""
-    with socket.socket(socket.AF_UNIX) as unix:
-        assert await (await started(connection(Transport(unix))))(hub) is not None
-    with socket.socket() as closed:
-        protocol = connection(Transport(closed))
-    assert await (await started(protocol))(hub) is not None
+async def test_a_request_behind_an_answer_with_an_end_waits(hub: Hub) -> None:
+    """That is ordinary pipelining, also on a connection that has had a stream through ASGI, which ended."""
+    transport = Transport()
+    protocol = connection(transport)
+    first, offer = protocol.cycle, offer_of(protocol)
+    offer.prepare()
+    await complete(protocol)
+    protocol.data_received(REQUEST + REQUEST)
+    assert first.response_complete
+    assert transport.ended == ""
 
 
 async def test_a_websocket_handshake_is_left_to_uvicorn() -> None:
@@ -301,7 +287,7 @@ def test_t02_without_a_name_streams_fall_back(
 
 def test_t02_attributes_of_a_request_are_looked_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """T2: those that `__init__` sets are found by name in its code."""
-    monkeypatch.setattr(server, "_NEEDED_OF_CYCLE", ("response_started", "renamed"))
+    monkeypatch.setattr(server, "_NEEDED_OF_INSTANCES", {RequestResponseCycle: ("response_started", "renamed")})
     assert self_check() == ["RequestResponseCycle.renamed"]
 
 
@@ -316,3 +302,10 @@ def test_t40_a_concurrency_limit_is_warned_about(caplog: pytest.LogCaptureFixtur
         made = config(nothing, limit_concurrency=100, port=1, grace=2.4)
     assert "HEADWATER_MAX_STREAMS" in caplog.text
     assert (made.timeout_graceful_shutdown, made.port, made.server_header) == (2, 1, False)
+
+
+def test_without_such_a_limit_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """The defaults are our own."""
+    with caplog.at_level(logging.WARNING):
+        assert config(nothing).http is DetachingProtocol
+    assert not caplog.text
