@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headwater.asgi.poll import MAX_WAIT, PollResponse, answer_of, wait_of
+from headwater.asgi.poll import MAX_WAIT, PIECE, PollResponse, answer_of, wait_of
 from headwater.brokers import open_broker
 from headwater.channels import Principal
 from headwater.errors import BrokerUnavailable, InvalidInput
@@ -170,6 +170,42 @@ async def test_head_is_answered_without_a_poll() -> None:
     reply = await request(app_of(hub, Subscription(channels=("a",)), "60"), "HEAD", "/")
     assert (reply.status, reply.body) == (200, b"")
     assert "content-length" not in reply.headers
+    await hub.stop()
+
+
+async def test_a_client_that_takes_nothing_keeps_its_place() -> None:
+    """A large answer is sent in pieces, so what a client does not read stays few bytes, and its place stays lent until it
+    has read nearly all: otherwise answers that nobody reads would fill the memory, and no limit would count them."""
+    hub = await running()
+    await hub.publish("a", data="x" * 200_000)
+    released: list[int] = []
+    sent: list[dict[str, Any]] = []
+    full = asyncio.Event()
+    reads = asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if len(sent) == 2:
+            full.set()
+            await reads.wait()
+
+    async def receive() -> dict[str, Any]:
+        return await asyncio.Future()
+
+    subscription = Subscription(channels=("a",), start=All(), release=lambda: released.append(1))
+    scope = {"type": "http", "method": "GET", "headers": []}
+    answering = asyncio.create_task(PollResponse(hub, subscription, [])(scope, receive, send))  # type: ignore[arg-type]
+    await full.wait()
+    assert released == []
+    reads.set()
+    await answering
+    assert released == [1]
+    head, *pieces = sent
+    assert max(len(piece["body"]) for piece in pieces) == PIECE
+    assert [piece["more_body"] for piece in pieces] == [True, True, True, False]
+    body = b"".join(piece["body"] for piece in pieces)
+    assert dict(head["headers"])[b"content-length"] == str(len(body)).encode()
+    assert len(msgspec.json.decode(body)["events"]) == 2
     await hub.stop()
 
 

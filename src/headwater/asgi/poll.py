@@ -25,6 +25,10 @@ from headwater.hub.poll import Polled
 MAX_WAIT: Final = 60.0
 """Seconds that a poll may ask to be held. Longer ones are held as long as this: proxies end them soon after."""
 
+PIECE: Final = 64 * 1024
+"""Bytes of an answer sent at once. Servers wait for the client between two messages, not within one, so until a client has
+taken nearly all of an answer it keeps the place that was lent for it."""
+
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z", re.ASCII)
 
 
@@ -131,7 +135,7 @@ class PollResponse(Response):
         try:
             response = self if scope["method"] == "HEAD" else await self._answer(receive)
             if response is self:
-                await super().__call__(scope, receive, send)
+                await self._send(send)
             elif response is not None:
                 await response(scope, receive, send)
         finally:
@@ -152,6 +156,13 @@ class PollResponse(Response):
         self.body = msgspec.json.encode(answer_of(polled, self._hub.cursor(polled.seq)))
         self.headers["content-length"] = str(len(self.body))
         return self
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.body) or 1, PIECE):
+            end = start + PIECE
+            body = self.body[start:end]
+            await send({"type": "http.response.body", "body": body, "more_body": end < len(self.body)})
 
     def _patience(self) -> float:
         """Seconds to wait: never beyond the time for which the principal may see anything."""

@@ -68,9 +68,11 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
-            await send(self._head())
-            await send({"type": "http.response.body", "body": b""})
-            self.abandon()
+            try:
+                await send(self._head())
+                await send({"type": "http.response.body", "body": b""})
+            finally:
+                self.abandon()
             return
         opening: Opening | None = None
         is_begun = False
@@ -170,6 +172,8 @@ class SendWriter:
                 self._drain()
         except asyncio.CancelledError as error:
             if error.args == (_ABORTED,):
+                assert self._task is not None
+                self._task.uncancel()  # it was our own: a timeout around this response must not take it for its own
                 return
             await self._part(send)
             raise
