@@ -52,6 +52,17 @@ class ScriptedBroker(MemoryBroker):
         if self.script is not None:
             await self.script(call)
 
+    async def fill(self, count: int, channel: str = "a", *, first: int = 1) -> None:
+        """Append events whose data is a number, from `first`. A broker that is not open yet had them before."""
+        drafts = [Draft(channel=channel, data=str(number)) for number in range(first, first + count)]
+        await self.past(*drafts)
+
+    async def past(self, *drafts: Draft) -> None:
+        """Append. A broker that is not open yet had them before."""
+        was_open, self._is_open = self._is_open, True
+        await self.append(drafts)
+        self._is_open = was_open
+
     # -- what others do --------------------------------------------------------------------------------------------------
 
     async def foreign(self, *drafts: Draft) -> tuple[Position, ...]:

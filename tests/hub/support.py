@@ -15,7 +15,7 @@ from typing import Any
 from headwater.brokers.base import Broker
 from headwater.brokers.memory import MemoryBroker
 from headwater.channels import Principal
-from headwater.hub import Hub, Now, Start, Subscription
+from headwater.hub import After, Hub, Now, Start, Subscription
 from headwater.stream import Stream
 from headwater.wire import Decoder, Message
 
@@ -225,6 +225,22 @@ async def publish(hub: Hub, channel: str, *data: object, permissions: tuple[str,
     """Publish events one by one."""
     for each in data:
         await hub.publish(channel, data=each, permissions=permissions)
+
+
+def numbers(first: int, last: int) -> list[str]:
+    """The data of numbered events."""
+    return [str(number) for number in range(first, last + 1)]
+
+
+def after(hub: Hub, seq: int) -> After:
+    """A start after a seq of the present epoch."""
+    return After(hub.cursor(seq))
+
+
+def stream_of(socket: Socket) -> Stream:
+    """Its stream."""
+    assert socket.stream is not None
+    return socket.stream
 
 
 def statistics(hub: Hub) -> Mapping[str, Any]:

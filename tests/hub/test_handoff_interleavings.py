@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from itertools import count
 from typing import Any
 
 from hypothesis import given, settings
@@ -41,11 +40,23 @@ class Dice:
         return rolled
 
 
+class SlowSocket(Socket):
+    """A socket that takes its time for each write."""
+
+    def __init__(self, world: World, capacity: int | None, chunked: bool) -> None:
+        super().__init__(world.hub, capacity=capacity, chunked=chunked)
+        self._world = world
+
+    def write(self, data: bytes) -> None:
+        self._world.writes += 1
+        super().write(data)
+
+
 class Client:
     """A reader and its present connection."""
 
     def __init__(self, world: World, dice: Dice) -> None:
-        self.hub, self.broker = world.hub, world.broker
+        self.world, self.hub, self.broker = world, world.hub, world.broker
         self.capacity = (None, 1, 90, 400)[dice.roll(4)]
         self.chunked = bool(dice.roll(2))
         self.start = STARTS[dice.roll(len(STARTS))]
@@ -71,7 +82,7 @@ class Client:
     async def stream(self) -> None:
         """Come, or come back with the last id."""
         reader, self.socket = self.reader, None
-        socket = Socket(self.hub, capacity=self.capacity, chunked=self.chunked)
+        socket = SlowSocket(self.world, self.capacity, self.chunked)
         socket.decoder.last_event_id = str(reader.cursor or "")
         socket.decoder.close()
         wanted = subscription(*reader.channels, start=self.asked, permissions=tuple(reader.permissions), heartbeat=15)
@@ -147,13 +158,13 @@ class World:
             clock=self._clock,
         )
         self.clients: list[Client] = []
-        self._flushes = count()
+        self.writes = 0
         self._number = 0
         self._trouble = Dice(0)
 
     def _clock(self) -> float:
-        """Each flush takes a few milliseconds, so that events are held back and joined."""
-        return asyncio.get_running_loop().time() + 0.004 * next(self._flushes)
+        """Each write takes a few milliseconds, so that events are held back and joined."""
+        return asyncio.get_running_loop().time() + 0.003 * self.writes
 
     async def _script(self, call: str) -> None:
         if call.startswith("append"):

@@ -84,11 +84,11 @@ class Handoff:
         return True
 
     def _go_live(self, stream: Stream, view: View) -> None:
-        if stream.happen(Happening.CAUGHT_UP):
-            view.live.add(stream)
-            stream.origin = -1
-            stream.bytes_base -= view.bytes_out
-            stream.events_base -= view.events_out
+        stream.happen(Happening.CAUGHT_UP)
+        view.live.add(stream)
+        stream.origin = -1
+        stream.bytes_base -= view.bytes_out
+        stream.events_base -= view.events_out
 
     def leave_live(self, stream: Stream) -> None:
         """Take a stream out of the live set, with everything up to the fan-out's position written."""
