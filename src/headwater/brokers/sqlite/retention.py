@@ -22,6 +22,7 @@ SURVEY = 200  # channels looked at in one step
 SLACK = 100  # events over a channel's count that an append tolerates, so that not every append has to remove some
 BATCH = 20  # rows that an append may remove in addition to twice as many as it brought
 SPARED = 5000  # milliseconds: younger events stay, so that a node that was busy for a moment still sees them
+AHEAD = 60_000  # milliseconds: events from later than that are of a clock that was put back since, and not young
 MAX_EMPTY = 10_000  # channels without events whose marks are kept one by one
 
 _oldest = msgspec.json.Decoder(list[tuple[int, int, int]])
@@ -31,32 +32,36 @@ _survey = msgspec.json.Decoder(list[tuple[int, str, int, int, int | None]])
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 
-def trim_after(connection: sqlite3.Connection, group: Group, retention: Retention) -> None:
-    """Make room for what was just appended, in the same transaction: remove at most a little more than came."""
+def trim_after(connection: sqlite3.Connection, group: Group, retention: Retention, now: int) -> None:
+    """Make room for what was just appended, in the same transaction: remove at most a little more than came. `now` is the
+    clock's and not the log's time, which stands still while a clock that was put back catches up."""
     log = group.log
     left = 2 * len(group.fresh) + BATCH
     for channel in group.touched:
         rule = rule_for(retention, channel.name)
         slack = 0 if rule.count is None else min(rule.count // 10, SLACK)
         if left and _is_over(rule, channel.events - slack, channel.bytes):
-            left -= trim_channel(connection, channel.id, rule, log.time, left)
+            left -= trim_channel(connection, channel.id, rule, now, left)
     if left and retention.total_bytes is not None and log.bytes > retention.total_bytes:
-        trim_log(connection, retention.total_bytes, log.time, left)
+        trim_log(connection, retention.total_bytes, now, left)
 
 
 def _is_over(rule: Rule, events: int, size: int) -> bool:
     return (rule.count is not None and events > rule.count) or (rule.bytes is not None and size > rule.bytes)
 
 
+def _is_young(time: int, now: int) -> bool:
+    return now - SPARED < time <= now + AHEAD
+
+
 def trim_channel(connection: sqlite3.Connection, channel: int, rule: Rule, now: int, limit: int) -> int:
     """Remove up to `limit` of a channel's oldest events, as far as its rule says; return how many."""
-    youngest = now - SPARED
-    bounds = {"channel": channel, "limit": limit, "youngest": youngest}
+    bounds = {"channel": channel, "limit": limit, "young": now - SPARED, "ahead": now + AHEAD}
     events, size, rows = connection.execute(SQL["oldest_of_channel"], bounds).fetchone()
     removed = removed_bytes = cut = 0
     for seq, bytes_, time in _oldest.decode(rows):
         is_old = rule.age is not None and time < now - rule.age * 1000
-        if time > youngest or not (is_old or _is_over(rule, events - removed, size - removed_bytes)):
+        if _is_young(time, now) or not (is_old or _is_over(rule, events - removed, size - removed_bytes)):
             break
         removed, removed_bytes, cut = removed + 1, removed_bytes + bytes_, seq
     if removed:
@@ -71,7 +76,7 @@ def trim_log(connection: sqlite3.Connection, most: int, now: int, limit: int) ->
     removed = 0
     by_channel: dict[int, tuple[int, int, int]] = {}
     for seq, size, time, channel in _oldest_of_all.decode(rows):
-        if total <= most or time > now - SPARED:
+        if total <= most or _is_young(time, now):
             break
         events, size_, _ = by_channel.get(channel, (0, 0, 0))
         by_channel[channel] = (events + 1, size_ + size, seq)

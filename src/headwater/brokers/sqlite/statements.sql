@@ -112,13 +112,13 @@ SELECT json_group_array(json_array(
 )) FROM (SELECT id, name, events, bytes FROM channel WHERE id > :after ORDER BY id LIMIT :limit) AS c
 
 -- name: oldest_of_channel
--- With the channel's counts; zeros if another process has just forgotten it. If even the first is too young to go, the
--- others are not looked at.
+-- With the channel's counts; zeros if another process has just forgotten it. If even the first is too young to go (later
+-- than :young and not of a clock far :ahead), the others are not looked at.
 SELECT coalesce(max(events), 0), coalesce(max(bytes), 0), (
     SELECT json_group_array(json_array(seq, size, time)) FROM (
         SELECT seq, size, time FROM event
-        WHERE channel = :channel AND :youngest >= (
-            SELECT time FROM event WHERE channel = :channel ORDER BY seq LIMIT 1
+        WHERE channel = :channel AND NOT (
+            SELECT time > :young AND time <= :ahead FROM event WHERE channel = :channel ORDER BY seq LIMIT 1
         )
         ORDER BY seq LIMIT :limit
     )

@@ -163,7 +163,7 @@ class Writer:
             now = int(time.time() * 1000)
             group = write_group(connection, log, appends, now, self._retention.key_age)
             if self._keeps:
-                trim_after(connection, group, self._retention)
+                trim_after(connection, group, self._retention, now)
         self._committed = time.monotonic()
         if group.base != self.head[1]:
             self._shared_until = self._committed + SHARED_FOR
