@@ -37,7 +37,8 @@ class Clock:
 
 def office(clock: Clock | None = None, **settings: Any) -> TicketOffice:
     """An office of the test installation."""
-    return TicketOffice(settings.pop("secret", SECRET), clock=clock or Clock(), **settings)
+    clock = clock or Clock()
+    return TicketOffice(settings.pop("secret", SECRET), clock=clock, **{"monotonic": clock, **settings})
 
 
 async def refusal(tickets: TicketOffice, ticket: str) -> str:
@@ -195,7 +196,7 @@ async def test_used_tickets_are_forgotten_when_they_are_worthless() -> None:
     for number in range(100):
         assert await register.use(bytes([number]), NOW + number + LIFETIME, NOW + number)
         assert not await register.use(bytes([number]), NOW + number + LIFETIME, NOW + number)
-    assert len(register._used) == len(register._order) == LIFETIME
+    assert len(register._used) == len(register._ends) == LIFETIME
 
 
 async def test_a_full_register_refuses_rather_than_forgets() -> None:
@@ -224,3 +225,28 @@ async def test_the_office_has_a_clock_of_its_own() -> None:
     """Without one given it is the machine's."""
     tickets = TicketOffice(SECRET)
     assert await tickets.redeem(tickets.issue(ANYONE)) == ANYONE
+
+
+async def test_a_clock_that_was_put_back_stops_nobody() -> None:
+    """Tickets from before it neither count nor are remembered for longer than those that come after: who buys and uses one
+    now and then still can."""
+    clock, monotonic, register = Clock(), Clock(), MemoryRegister(capacity=2)
+    tickets = office(clock, monotonic=monotonic, register=register, per_principal=2, capacity=2)
+    await tickets.redeem(tickets.issue(ADA))
+    clock.now -= 3600
+    for _ in range(10):
+        clock.now += LIFETIME + 1
+        monotonic.now += LIFETIME + 1
+        await tickets.redeem(tickets.issue(ADA))
+
+
+async def test_a_clock_that_was_put_back_makes_no_ticket_good_twice() -> None:
+    """A used one is remembered for as long as it would be accepted, which is longer then."""
+    clock = Clock()
+    tickets = office(clock)
+    ticket = tickets.issue(ADA)
+    await tickets.redeem(ticket)
+    clock.now -= 3600
+    await tickets.redeem(tickets.issue(ADA))
+    clock.now += 3600
+    assert "used before" in await refusal(tickets, ticket)

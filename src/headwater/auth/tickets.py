@@ -21,6 +21,7 @@ import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
+from heapq import heappop, heappush
 from typing import Final, Protocol
 
 import msgspec
@@ -66,19 +67,18 @@ class MemoryRegister:
     def __init__(self, capacity: int = MAX_USED) -> None:
         self._capacity = capacity
         self._used: set[bytes] = set()
-        self._order: deque[tuple[float, bytes]] = deque()
+        self._ends: list[tuple[float, bytes]] = []  # a heap, because the clock may be put back
 
     async def use(self, nonce: bytes, until: float, now: float) -> bool:
         """See `Register.use`."""
-        while self._order and self._order[0][0] <= now:
-            self._used.discard(self._order.popleft()[1])
+        while self._ends and self._ends[0][0] <= now:
+            self._used.discard(heappop(self._ends)[1])
         if nonce in self._used:
             return False
         if len(self._used) >= self._capacity:
             raise Unavailable(f"{self._capacity} tickets were used within {LIFETIME:g} s", retry_after=LIFETIME)
         self._used.add(nonce)
-        # Kept for a whole lifetime, though the ticket may have less, so that the oldest is first.
-        self._order.append((max(until, now + LIFETIME), nonce))
+        heappush(self._ends, (until, nonce))
         return True
 
 
@@ -92,7 +92,9 @@ class TicketOffice:
         register: remembers used tickets; in memory by default.
         capacity: issued tickets that have not expired yet, at most.
         per_principal: of them, one principal's.
-        clock: Unix time in seconds.
+        clock: Unix time in seconds, for what tickets say.
+        monotonic: seconds that only grow, for counting tickets: a clock that is put back must not make old ones count for
+            longer.
 
     Raises:
         ConfigurationError: the secret is too short.
@@ -106,6 +108,7 @@ class TicketOffice:
         capacity: int = MAX_TICKETS,
         per_principal: int = MAX_TICKETS_PER_PRINCIPAL,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         raw = secret.encode() if isinstance(secret, str) else secret
         if len(raw) < MIN_SECRET_BYTES:
@@ -117,6 +120,7 @@ class TicketOffice:
         self._capacity = capacity
         self._per_principal = per_principal
         self._clock = clock
+        self._monotonic = monotonic
         self._issued: deque[tuple[float, Hashable]] = deque()
         self._holders: Counter[Hashable] = Counter()
 
@@ -134,9 +138,10 @@ class TicketOffice:
         if principal.expires_at is not None and principal.expires_at <= now:
             raise refused("the token expired", fix="get a new one from its issuer")
         holder: Hashable = principal if principal.id is None else principal.id
-        self._make_room(holder, now)
+        counted_at = self._monotonic()
+        self._make_room(holder, counted_at)
         ticket = self._sign(principal, now + LIFETIME)
-        self._issued.append((now + LIFETIME, holder))
+        self._issued.append((counted_at + LIFETIME, holder))
         self._holders[holder] += 1
         return ticket
 
