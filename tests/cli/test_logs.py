@@ -70,7 +70,15 @@ def test_tokens_are_never_written(formatter: logging.Formatter) -> None:
 def test_a_traceback_comes_with_its_record() -> None:
     """As a field in JSON, below the line in text."""
     assert "ValueError" in json.loads(Json().format(failed()))["error"]
-    assert "\nTraceback" in Text().format(failed())
+    assert "\n    Traceback" in Text().format(failed())
+
+
+def test_a_text_line_is_one_line_that_controls_no_terminal() -> None:
+    """What is logged may come from elsewhere, such as a header or a server's answer."""
+    line = Text().format(record("failed: \x1b[2J\n12:00:00 info    all is well", address="\x9b31m"))
+    assert "\x1b" not in line
+    assert "\x9b" not in line
+    assert "\n12:00:00" not in line
 
 
 def test_an_empty_exc_info_is_no_error() -> None:

@@ -14,6 +14,7 @@ from headwater import __version__
 from headwater.cli import bench, doctor, running, serve, tools
 from headwater.cli.main import main
 from headwater.cli.settings import Settings
+from headwater.errors import RequestRefused
 
 SECRET = "a secret that is long enough for HS256"
 Recorded = list[tuple[tuple[Any, ...], dict[str, Any]]]
@@ -106,6 +107,23 @@ def test_tail_takes_its_hub_and_token_from_the_environment(record: Callable[...,
     assert CliRunner().invoke(main, ["tail", "a", "b", "--json", "--count", "1"], env=env).exit_code == 0
     options = {"since": None, "as_json": True, "url": "http://hub", "token": "t", "count": 1}
     assert calls == [((("a", "b"),), options)]
+
+
+def test_what_a_server_says_cannot_control_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in an error, nor in an id, nor in what the doctor found."""
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise RequestRefused(403, "\x1b[2J")
+
+    def examine(*args: object, echo: Callable[[str], object], **kwargs: object) -> int:
+        echo("\x1b[2J")
+        return 0
+
+    monkeypatch.setattr(tools, "tail", refused)
+    monkeypatch.setattr(tools, "publish", lambda *args, **kwargs: "\x1b[2J")
+    monkeypatch.setattr(doctor, "examine", examine)
+    for arguments in (["tail", "a"], ["publish", "a", "1"], ["doctor"]):
+        assert "\\x1b[2J" in CliRunner().invoke(main, arguments).output
 
 
 def test_doctor_ends_with_what_it_found(record: Callable[..., Recorded]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from headwater.auth import TokenSettings, Verifier
 from headwater.brokers import open_broker
 from headwater.cli import tools
 from headwater.cli.settings import Settings
+from headwater.client import ReceivedEvent
 from headwater.errors import ConfigurationError, InvalidInput
 from tests.support.server import running
 
@@ -95,11 +97,11 @@ async def test_publish_and_tail_through_a_hub(tmp_path: Path, capsys: pytest.Cap
         ids = [await asyncio.to_thread(tools.publish, "a", n, **{**FULL, "url": server.url}) for n in ("1", "2")]
         out = StringIO()
         options: dict[str, Any] = {"since": "all", "url": server.url, "token": None, "out": out}
-        await asyncio.to_thread(tools.tail, ["a"], as_json=True, count=2, **options)
-        assert [json.loads(line)["id"] for line in out.getvalue().splitlines()] == ids
+        await asyncio.to_thread(tools.tail, ["a"], as_json=True, count=3, **options)
+        assert [json.loads(line)["id"] for line in out.getvalue().splitlines()] == [first, *ids]
         out.truncate(0)
         await asyncio.to_thread(tools.tail, ["a", "b"], as_json=False, count=1, **options)
-        assert out.getvalue().strip("\0").endswith(" a message: 1\n")
+        assert out.getvalue().strip("\0").endswith(" a said: hello\n")
     assert "connecting" in capsys.readouterr().err
 
 
@@ -112,6 +114,31 @@ def test_ctrl_c_ends_tail_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted tail is no error."""
     monkeypatch.setattr("headwater.client.subscribe_sync", interrupted)
     tools.tail(["a"], since=None, as_json=True, url=None, token=None, count=None)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_tail_lets_nobody_write_to_the_terminal(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    """An event is what somebody else wrote, and a problem's title is the server's: neither moves the cursor, renames the
+    window or makes a line of its own."""
+    hostile = "\x1b]0;owned\x07\n12:00:00 message: \x9b2J"
+
+    class One:
+        def __init__(self, *args: object, on_status: Callable[[str], None], **kwargs: object) -> None:
+            on_status(hostile)
+
+        def __enter__(self) -> list[object]:
+            return [ReceivedEvent(id="e-1", type="message", data=hostile)]
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    out, err = StringIO(), StringIO()
+    monkeypatch.setattr("headwater.client.subscribe_sync", One)
+    monkeypatch.setattr("sys.stderr", err)
+    tools.tail(["a"], since=None, as_json=as_json, url=None, token=None, count=None, out=out)
+    for shown in (out.getvalue(), err.getvalue()):
+        assert shown.replace("\n", "").isprintable()
+        assert "\n12:00:00" not in shown
 
 
 async def test_tail_without_a_count_goes_on_until_the_stream_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.auth import redact
+from headwater.cli.terminal import visible
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -76,7 +77,7 @@ class Text(logging.Formatter):
         trace = extra.pop("error", None)
         words = " ".join(f"{name}={_short(value)}" for name, value in extra.items())
         line = redact(f"{at} {record.levelname.lower():7} {record.getMessage()} {words}".rstrip())
-        return f"{line}\n{redact(trace)}" if trace else line
+        return visible(f"{line}\n{redact(trace)}" if trace else line)
 
 
 def _short(value: Any) -> str:

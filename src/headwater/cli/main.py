@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from headwater.cli.settings import Settings, load
+from headwater.cli.terminal import visible
 from headwater.errors import HeadwaterError
 
 Command = Callable[..., Any]
@@ -28,7 +29,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except HeadwaterError as error:
-            click.echo(f"headwater: {error}", err=True)
+            click.echo(visible(f"headwater: {error}"), err=True)
             ctx.exit(2)
 
 
@@ -129,7 +130,7 @@ def publish(
     from headwater.cli import tools
 
     body = data if data is not None else sys.stdin.read()
-    click.echo(tools.publish(channel, body, type=type_, text=text, permissions=permission, **options))
+    click.echo(visible(tools.publish(channel, body, type=type_, text=text, permissions=permission, **options)))
 
 
 @main.command()
@@ -154,7 +155,7 @@ def doctor(url: str | None, token: str | None, config: Path | None) -> None:
     """Look at the settings, this machine and a running hub, and say what is wrong and what to do."""
     from headwater.cli import doctor as work
 
-    sys.exit(work.examine(os.environ, config, url=url, token=token, echo=click.echo))
+    sys.exit(work.examine(os.environ, config, url=url, token=token, echo=lambda text: click.echo(visible(text))))
 
 
 @main.command()

@@ -19,6 +19,7 @@ import msgspec
 from headwater.auth import mint
 from headwater.brokers import open_broker
 from headwater.cli.settings import Settings
+from headwater.cli.terminal import visible, visible_json
 from headwater.errors import ConfigurationError, InvalidInput
 from headwater.event import Draft
 
@@ -159,18 +160,18 @@ def tail(
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         with subscribe_sync(url or DEFAULT_URL, channels, **options) as events:
             for number, event in enumerate(events, 1):
-                line = msgspec.json.encode(event).decode() if as_json else _line(event, several=len(channels) > 1)
+                line = visible_json(msgspec.json.encode(event).decode()) if as_json else _line(event, len(channels) > 1)
                 print(line, file=target, flush=True)
                 if number == count:
                     return
 
 
-def _line(event: Any, *, several: bool) -> str:
+def _line(event: Any, several: bool) -> str:
     at = datetime.now().astimezone().strftime("%H:%M:%S")
     channel = f" {event.channel}" if several and event.channel else ""
-    return f"{at}{channel} {event.type}: {event.data}"
+    return visible(f"{at}{channel} {event.type}: {event.data}")
 
 
 def _say(status: Any) -> None:
     """One line for each change of the connection."""
-    print(f"headwater: {status}", file=sys.stderr)
+    print(visible(f"headwater: {status}"), file=sys.stderr)
