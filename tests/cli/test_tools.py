@@ -116,8 +116,10 @@ def test_ctrl_c_ends_tail_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     tools.tail(["a"], since=None, as_json=True, url=None, token=None, count=None)
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-def test_tail_lets_nobody_write_to_the_terminal(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+@pytest.mark.parametrize(("as_json", "count"), [(True, 1), (False, None)])
+def test_tail_lets_nobody_write_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, as_json: bool, count: int | None
+) -> None:
     """An event is what somebody else wrote, and a problem's title is the server's: neither moves the cursor, renames the
     window or makes a line of its own."""
     hostile = "\x1b]0;owned\x07\n12:00:00 message: \x9b2J"
@@ -135,7 +137,7 @@ def test_tail_lets_nobody_write_to_the_terminal(monkeypatch: pytest.MonkeyPatch,
     out, err = StringIO(), StringIO()
     monkeypatch.setattr("headwater.client.subscribe_sync", One)
     monkeypatch.setattr("sys.stderr", err)
-    tools.tail(["a"], since=None, as_json=as_json, url=None, token=None, count=None, out=out)
+    tools.tail(["a"], since=None, as_json=as_json, url=None, token=None, count=count, out=out)
     for shown in (out.getvalue(), err.getvalue()):
         assert shown.replace("\n", "").isprintable()
         assert "\n12:00:00" not in shown
