@@ -48,7 +48,7 @@ class Handoff:
         reader: Reader,
         *,
         loop: asyncio.AbstractEventLoop,
-        tell_reset: Callable[[Stream], None],
+        tell_reset: Callable[[Stream, ResetReason], None],
         broken: Callable[[Stream, Exception], None],
         max_replay: int,
     ) -> None:
@@ -69,7 +69,7 @@ class Handoff:
         """Do what needs no waiting. False if the broker must be read first."""
         fanout = self._fanout
         if stream.reset is not None:
-            self._tell_reset(stream)
+            self._tell_reset(stream, stream.reset)
         if stream.position > fanout.position:
             # It was replayed past what is still pending; write that to the others now, so that it does not get it again.
             fanout.flush()

@@ -169,11 +169,9 @@ class Streams:
             self.broken(stream, error)
         return stream.state is not State.CLOSED
 
-    def tell_reset(self, stream: Stream) -> None:
+    def tell_reset(self, stream: Stream, reason: ResetReason) -> None:
         """Write the reset a stream is owed; it goes on from the present."""
-        reason, stream.reset = stream.reset, None
-        if reason is None:
-            return
+        stream.reset = None
         self._fanout.flush()
         stream.position = self._fanout.position
         stream.origin = -1
