@@ -45,6 +45,15 @@ def test_another_file_is_refused(path: Path, content: bytes) -> None:
         FileCursor(path).load()
 
 
+@pytest.mark.parametrize("id", ["", "a\nb", "a\tb", "\x1b[2J", pytest.param("x" * 1025, id="long")])
+def test_an_id_that_would_not_be_loaded_is_not_saved(path: Path, id: str) -> None:
+    """Ids are the server's. One that the file cannot hold is an error when it comes, and not at the program's next start."""
+    FileCursor(path).save("e1-1")
+    with pytest.raises(ConfigurationError, match="does not fit"):
+        FileCursor(path).save(id)
+    assert FileCursor(path).load() == "e1-1"
+
+
 def test_a_directory_is_refused(path: Path) -> None:
     """A path that cannot be read or replaced is a mistake in the configuration; nothing is left behind."""
     path.mkdir()

@@ -24,7 +24,7 @@ def test_data_is_read_as_json() -> None:
     assert event.json(Log) == Log("Starting")
 
 
-@pytest.mark.parametrize("data", ["", "hello", '{"message":1}', "1e999"])
+@pytest.mark.parametrize("data", ["", "hello", '{"message":1}', "1e999", pytest.param("[" * 100_000, id="deep")])
 def test_data_that_is_not_what_was_expected(data: str) -> None:
     """Text, or JSON of another type, is an error that names the event."""
     with pytest.raises(ProtocolError, match="event e-1"):
@@ -40,6 +40,7 @@ def test_data_that_is_not_what_was_expected(data: str) -> None:
         ("{}", Reset("unknown", "")),
         ("null", Reset("unknown", "")),
         ("{", Reset("unknown", "")),
+        pytest.param('{"more":' + "[" * 100_000, Reset("unknown", ""), id="deep"),
     ],
 )
 def test_a_reset_is_read_as_far_as_possible(data: str, reset: Reset) -> None:

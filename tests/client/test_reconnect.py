@@ -289,7 +289,12 @@ def test_the_same_heartbeat_twice_is_no_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ["", "null", "[]", "{}", '{"timestamp":1}', '{"timestamp":"soon"}', '{"timestamp":null}', "{", '"x"']
+    "data",
+    [
+        *["", "null", "[]", "{}", '{"timestamp":1}', '{"timestamp":"soon"}', '{"timestamp":null}', "{", '"x"'],
+        '{"timestamp":"0001-01-01T00:00:00"}',
+        pytest.param("[" * 100_000, id="deep"),
+    ],
 )
 def test_other_heartbeats_are_ignored(data: str) -> None:
     """A heartbeat of another shape is a sign of life and tells no time."""

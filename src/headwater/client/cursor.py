@@ -54,7 +54,7 @@ class FileCursor:
         except (OSError, UnicodeDecodeError) as error:
             raise self._unusable(str(error)) from error
         id = text.removesuffix("\n")
-        if not id or len(id) > _MAX_LENGTH or not id.isprintable():
+        if not _may_be_kept(id):
             raise self._unusable("it holds no id")
         return id
 
@@ -63,8 +63,10 @@ class FileCursor:
         the disk before this returns.
 
         Raises:
-            ConfigurationError: the file cannot be written; it is as before.
+            ConfigurationError: the file cannot be written, or the id is none that `load` would take; the file is as before.
         """
+        if not _may_be_kept(id):
+            raise self._unusable(f"the id {id[:80]!r} of {len(id)} characters does not fit one line of it")
         try:
             self._replace(f"{id}\n".encode())
         except OSError as error:
@@ -88,6 +90,10 @@ class FileCursor:
             f"the cursor file {self.path} cannot be used: {why}",
             fix="name a file that this program may read and replace, or delete it to begin anew",
         )
+
+
+def _may_be_kept(id: str) -> bool:
+    return 0 < len(id) <= _MAX_LENGTH and id.isprintable()
 
 
 def _sync_directory(path: Path) -> None:

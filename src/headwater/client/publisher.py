@@ -22,12 +22,14 @@ from headwater.client.http import (
     Interrupted,
     Runtime,
     Token,
+    check_plain,
     endpoint,
     interruptions,
     new_client,
     read_body,
     refusal,
 )
+from headwater.client.received import MALFORMED
 from headwater.client.reconnect import Budget, Policy, Refresh, Wait, Why, decide
 from headwater.errors import InvalidInput, ProtocolError
 from headwater.event import Draft
@@ -181,7 +183,8 @@ class Publisher:
 
     async def _try(self, post: _Post) -> tuple[str, ...]:
         headers = httpx2.Headers(self._headers)
-        headers.update({"Content-Type": post.kind, "Accept": "application/json", "Idempotency-Key": post.key})
+        headers.update({"Content-Type": post.kind, "Idempotency-Key": post.key})
+        headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
         headers.update(await self._credentials.headers())
         with interruptions(Why.UNREACHABLE):
             request = self._client.build_request("POST", post.url, headers=headers, content=post.body)
@@ -190,6 +193,7 @@ class Publisher:
         if response.status_code not in (200, 201):
             raise await refusal(response, self._runtime.wall)
         try:
+            check_plain(response)
             with interruptions(Why.UNREACHABLE):
                 async with asyncio.timeout(ANSWER_WITHIN):
                     answer = await read_body(response, MAX_ANSWER)
@@ -214,7 +218,7 @@ class Publisher:
 def _ids(answer: bytes, count: int) -> tuple[str, ...]:
     try:
         ids = msgspec.json.decode(answer, type=_Published).ids
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise ProtocolError(f"the answer is no hub's: {error}", fix="check the URL") from error
     if len(ids) != count:
         raise ProtocolError(f"the answer has {len(ids)} ids for {count} events", fix="check the URL")

@@ -9,6 +9,9 @@ import msgspec
 
 from headwater.errors import ProtocolError
 
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading somebody else's JSON raises: it is none, it is not Unicode, or it is nested too deeply."""
+
 
 class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event, as the hub sent it.
@@ -37,7 +40,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             return msgspec.json.decode(self.data, type=type)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             raise ProtocolError(f"the data of event {self.id} cannot be read as JSON: {error}") from error
 
 
@@ -57,7 +60,7 @@ class Reset(msgspec.Struct, frozen=True):
         """Read a reset event's data. What it cannot read it leaves at its default: that events are missing is the news."""
         try:
             return msgspec.json.decode(data, type=cls)
-        except msgspec.MsgspecError:
+        except MALFORMED:
             return cls()
 
 

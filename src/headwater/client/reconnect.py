@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from headwater.client.received import MALFORMED
 from headwater.errors import ConfigurationError
 
 MAX_WAIT = 3600.0
@@ -213,7 +214,7 @@ class Silence:
         several heartbeats at once, and must not conclude that they come without a pause."""
         try:
             sent = datetime.fromisoformat(msgspec.json.decode(data)["timestamp"]).timestamp()
-        except (msgspec.MsgspecError, KeyError, TypeError, ValueError, OverflowError):
+        except (*MALFORMED, KeyError, TypeError, ValueError, OverflowError):
             return
         if self._last is not None and sent > self._last:
             self._derived = min(max(3 * (sent - self._last), 5.0), MAX_WAIT)

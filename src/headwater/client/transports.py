@@ -20,10 +20,12 @@ from headwater.client.http import (
     Credentials,
     Interrupted,
     Runtime,
+    check_plain,
     interruptions,
     read_body,
     refusal,
 )
+from headwater.client.received import MALFORMED
 from headwater.client.reconnect import Ending, Silence, Why
 from headwater.errors import ProtocolError, Unreachable
 from headwater.wire import Decoder, Message
@@ -88,6 +90,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
                 response = await self.client.send(request, stream=True, follow_redirects=True)
         if response.status_code != 200:
             raise await refusal(response, self.runtime.wall)
+        try:
+            check_plain(response)
+        except ProtocolError:
+            await response.aclose()
+            raise
         return response
 
 
@@ -151,7 +158,7 @@ class StreamTransport:
             await response.aclose()
             raise ProtocolError(f"the answer is {kind[:80]!r}", expected="text/event-stream", fix="check the URL")
         self._response = response
-        self._chunks = response.aiter_bytes()
+        self._chunks = response.aiter_raw()
         self._opened_at = self._target.runtime.clock()
         self._target.silence.opened()
 
@@ -248,12 +255,13 @@ class PollTransport:
         try:
             answer = msgspec.json.decode(body, type=_Answer)
             messages = [event.message() for event in answer.events]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            reset = bytes(answer.reset).decode()
+        except MALFORMED as error:
             raise ProtocolError(f"the answer is no poll's: {error}", fix="check the URL") from error
-        if bytes(answer.reset) != b"null":
+        if reset != "null":
             # Its id is one to resume from before the events that follow it.
             id = (self.last_id or "") if messages else answer.cursor
-            messages.insert(0, Message("reset", bytes(answer.reset).decode(), id))
+            messages.insert(0, Message("reset", reset, id))
         self.last_id = answer.cursor
         return messages
 
