@@ -18,6 +18,7 @@ from typing import Any
 
 from headwater.brokers.base import Broker
 from headwater.channels import Principal, check_channel
+from headwater.errors import HeadwaterError
 from headwater.event import Event, Position, ResetReason
 from headwater.hub.fanout import Fanout, Latency
 from headwater.hub.following import Following
@@ -95,8 +96,10 @@ class Hub(Publishing):
         """Connect to the broker and begin to listen.
 
         Raises:
-            BrokerUnavailable: the broker cannot be opened; the hub is as before.
+            BrokerUnavailable: the broker cannot be opened; the hub is as before. HeadwaterError: it runs already.
         """
+        if self._loop is not None:
+            raise HeadwaterError("the hub runs already", fix="start it once: with its lifespan, or by hand")
         loop = asyncio.get_running_loop()
         self._wire(loop)
         head = await self.broker.open(self)
