@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import json
 import sys
@@ -16,7 +15,6 @@ import headwater.client.http as module
 from headwater.client.http import (
     Credentials,
     Interrupted,
-    check_plain,
     endpoint,
     interruptions,
     new_client,
@@ -228,28 +226,6 @@ def test_a_long_problem_is_cut() -> None:
     """No peer fills a log with one error; an unknown status has no name."""
     assert len(problem(599, json.dumps({"detail": "x" * 5000}).encode())) < 1010
     assert problem(599, b"") == "599"
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br", "x" * 1000, "identity, gzip"])
-def test_a_compressed_body_is_refused(encoding: str) -> None:
-    """We ask for a plain one: two kilobytes of gzip in gzip unfold to a gigabyte at once, past every bound of ours."""
-    with pytest.raises(ProtocolError, match="compressed"):
-        check_plain(httpx2.Response(200, headers={"Content-Encoding": encoding}))
-
-
-@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": ""}, {"Content-Encoding": "Identity "}])
-def test_a_plain_body_is_taken(headers: dict[str, str]) -> None:
-    """However that is said."""
-    check_plain(httpx2.Response(200, headers=headers))
-
-
-async def test_a_body_is_read_as_it_came() -> None:
-    """An error's body may be anything, also compressed: it is not unfolded."""
-    bomb = gzip.compress(b"x" * 1_000_000)
-    async with serving(answer(403, bomb, Content_Encoding="gzip")) as server, new_client() as client:
-        response = await client.send(client.build_request("GET", server.url), stream=True)
-        assert await read_body(response, 1 << 20) == bomb
-        await response.aclose()
 
 
 async def test_a_body_is_read_up_to_a_bound() -> None:

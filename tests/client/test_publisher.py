@@ -192,14 +192,6 @@ async def test_an_answer_that_is_no_hubs(script: Answer) -> None:
             await hub.publish_text("a", "hi")
 
 
-async def test_a_compressed_answer_is_no_hubs() -> None:
-    """It was asked for as it is, and is not unfolded."""
-    async with serving(answer(201, b"x", Content_Encoding="gzip")) as server, Publisher(server.url) as publisher:
-        with pytest.raises(ProtocolError, match="compressed"):
-            await publisher.publish("a")
-    assert server.asked[0].headers["accept-encoding"] == "identity"
-
-
 async def test_half_an_answer_is_none() -> None:
     """An answer that breaks off is tried again."""
 

@@ -160,26 +160,10 @@ async def refusal(response: httpx2.Response, wall: Callable[[], float]) -> Inter
     return Interrupted(ending, RequestRefused(status, problem(status, body), retry_after=retry_after))
 
 
-def check_plain(response: httpx2.Response) -> None:
-    """Refuse a body that is compressed, though every request asks for one that is not: a few hundred bytes of it can unfold
-    to gigabytes, before anybody has seen one of them.
-
-    Raises:
-        ProtocolError: it is.
-    """
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding.strip().lower() not in ("", "identity"):
-        raise ProtocolError(
-            f"the answer is compressed ({encoding[:40]!r})",
-            expected="what was asked for: Accept-Encoding: identity",
-            fix="switch compression off in whatever stands between here and the hub",
-        )
-
-
 async def read_body(response: httpx2.Response, most: int) -> bytes:
-    """The first `most` bytes of a body as they came, or a few more."""
+    """The first `most` bytes of a body, or a few more."""
     body = bytearray()
-    async for piece in response.aiter_raw():
+    async for piece in response.aiter_bytes():
         body += piece
         if len(body) >= most:
             break

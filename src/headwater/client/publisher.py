@@ -22,7 +22,6 @@ from headwater.client.http import (
     Interrupted,
     Runtime,
     Token,
-    check_plain,
     endpoint,
     interruptions,
     new_client,
@@ -183,8 +182,7 @@ class Publisher:
 
     async def _try(self, post: _Post) -> tuple[str, ...]:
         headers = httpx2.Headers(self._headers)
-        headers.update({"Content-Type": post.kind, "Idempotency-Key": post.key})
-        headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
+        headers.update({"Content-Type": post.kind, "Accept": "application/json", "Idempotency-Key": post.key})
         headers.update(await self._credentials.headers())
         with interruptions(Why.UNREACHABLE):
             request = self._client.build_request("POST", post.url, headers=headers, content=post.body)
@@ -193,7 +191,6 @@ class Publisher:
         if response.status_code not in (200, 201):
             raise await refusal(response, self._runtime.wall)
         try:
-            check_plain(response)
             with interruptions(Why.UNREACHABLE):
                 async with asyncio.timeout(ANSWER_WITHIN):
                     answer = await read_body(response, MAX_ANSWER)

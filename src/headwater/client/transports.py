@@ -20,7 +20,6 @@ from headwater.client.http import (
     Credentials,
     Interrupted,
     Runtime,
-    check_plain,
     interruptions,
     read_body,
     refusal,
@@ -90,11 +89,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
                 response = await self.client.send(request, stream=True, follow_redirects=True)
         if response.status_code != 200:
             raise await refusal(response, self.runtime.wall)
-        try:
-            check_plain(response)
-        except ProtocolError:
-            await response.aclose()
-            raise
         return response
 
 
@@ -158,7 +152,7 @@ class StreamTransport:
             await response.aclose()
             raise ProtocolError(f"the answer is {kind[:80]!r}", expected="text/event-stream", fix="check the URL")
         self._response = response
-        self._chunks = response.aiter_raw()
+        self._chunks = response.aiter_bytes()
         self._opened_at = self._target.runtime.clock()
         self._target.silence.opened()
 
