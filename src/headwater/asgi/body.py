@@ -29,7 +29,10 @@ def media_type_of(scope: Scope) -> MediaType:
     value = header_of(scope, b"content-type")
     if not value:
         return MediaType("", "")
-    essence = value.partition(";")[0].strip().lower()
+    essence, parameters, _ = value.partition(";")
+    essence = essence.strip().lower()
+    if not parameters:  # nearly always; the parser below costs a third of what publishing one event costs
+        return MediaType(essence, "")
     message = EmailMessage()
     message["content-type"] = value
     return MediaType(essence, (message.get_content_charset() or "").lower())
