@@ -1,0 +1,77 @@
+"""Whether each module is covered wholly, branches included, by its own test files and no others: `pytest --own-coverage`.
+
+Covered by accident, while something else is tested, is not tested. A run notes for every line which test file ran it; each
+module is then judged by its own files' share. Knows coverage.py and pytest; which files are whose says `mirror`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import coverage
+import pytest
+
+from tests.support.mirror import mirrors_of, needs_mirror
+from tests.support.source import ROOT, modules, shown
+
+NOT_WHOLE: dict[str, str] = {}
+"""Modules that need not be covered wholly by their own test files, and why."""
+
+
+class OwnCoverage:
+    """A pytest plugin that measures, reports at the end, and fails the run if a module is not covered wholly.
+
+    Only modules all of whose test files took part are judged, so it works for any part of the suite.
+    """
+
+    def __init__(self) -> None:
+        self._measurement = coverage.Coverage(data_file=None, config_file=str(ROOT / "pyproject.toml"))
+        self._files: set[Path] = set()
+        self._judged: list[str] = []
+        self._faults: list[str] = []
+        self._measurement.start()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note which files take part."""
+        self._files = {item.path for item in session.items}
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Name the file while its test runs, with its fixtures. What collecting runs has no name and counts for all: it is
+        what importing a module executes."""
+        self._measurement.switch_context(shown(item.path))
+        yield
+        self._measurement.switch_context("")
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Judge; a fault fails a run that has passed so far."""
+        self._measurement.stop()
+        self._judged = [
+            module for module in modules() if needs_mirror(module) and self._files >= set(mirrors_of(module))
+        ]
+        self._judged = [module for module in self._judged if mirrors_of(module) and module not in NOT_WHOLE]
+        self._faults = [f"{module}: {missing}" for module in self._judged if (missing := self._missing(module))]
+        if self._faults and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say which modules are not covered wholly, and where."""
+        if self._faults:
+            terminalreporter.section("not covered wholly by their own tests", red=True)
+        for fault in self._faults:
+            terminalreporter.write_line(fault)
+        whole = len(self._judged) - len(self._faults)
+        terminalreporter.write_line(f"{whole} of {len(self._judged)} modules are covered wholly by their own tests")
+
+    def _missing(self, module: str) -> str:
+        """What a module's own test files do not run: lines, and lines that they leave in one direction only."""
+        path = str(modules()[module])
+        own = "|".join(re.escape(shown(test)) for test in mirrors_of(module))
+        self._measurement.get_data().set_query_contexts([f"^({own})?$"])
+        *_, missing, formatted = self._measurement.analysis2(path)
+        exits = sorted(self._measurement.branch_stats(path).items())
+        partial = [str(line) for line, (all_, taken) in exits if taken < all_ and line not in missing]
+        parts = [formatted and f"lines {formatted}", partial and f"branches at {', '.join(partial)}"]
+        return "; ".join(part for part in parts if part)
