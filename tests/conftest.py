@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from hypothesis import HealthCheck, settings
 # Helpers that tests share fail with as much detail as the tests themselves.
 pytest.register_assert_rewrite("headwater.testing")
 pytest.register_assert_rewrite(*(f"tests.{path.name}" for path in Path(__file__).parent.iterdir() if path.is_dir()))
+
+own_coverage = None
+if "--own-coverage" in sys.argv:  # before options are parsed, because other conftests import what is to be measured
+    from tests.support.own_coverage import OwnCoverage
+
+    own_coverage = OwnCoverage()
 
 # The suite gives the same verdict on the same code, so its random inputs are the same each time; `make fuzz` looks for
 # new ones. No deadline: a busy machine is not a defect.
@@ -29,7 +36,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--shuffle`."""
+    """Add `--shuffle` and `--own-coverage`."""
+    parser.addoption(
+        "--own-coverage",
+        action="store_true",
+        help="fail if a module is not covered wholly, branches included, by its own test files",
+    )
     parser.addoption(
         "--shuffle",
         nargs="?",
@@ -42,6 +54,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed if the caller did not."""
+    if own_coverage is not None:
+        config.pluginmanager.register(own_coverage)
     if config.option.shuffle == 0:
         config.option.shuffle = random.randrange(1, 1_000_000)
 
