@@ -51,6 +51,18 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+async def test_the_log_is_looked_at_once_at_a_time(path: Path) -> None:
+    """Who asks while the writer looks waits for that look, and costs no other."""
+    async with sqlite_node(path) as (_, node_broker):
+        with busy(node_broker):
+            node_broker._check_soon()
+            first = node_broker._checking
+            look = asyncio.ensure_future(node_broker._check())
+            await asyncio.sleep(0)
+            assert node_broker._checking is first
+        await look
+
+
 async def test_appends_that_wait_share_a_transaction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a hundred publishers wait for one fsync, and not for a hundred."""
     sizes = spied(monkeypatch)

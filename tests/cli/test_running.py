@@ -9,12 +9,14 @@ import socket
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from headwater.cli import running as work
 from headwater.cli.settings import Settings
@@ -55,6 +57,33 @@ async def test_a_factory_is_called(folder: Path) -> None:
         assert server.port
 
 
+@pytest.mark.parametrize(
+    ("proxies", "client", "is_believed"),
+    [
+        (("127.0.0.1", "::1"), "127.0.0.1", True),
+        (("127.0.0.1", "::1"), "::ffff:127.0.0.1", True),
+        (("127.0.0.1", "::1"), "::1", True),
+        (("127.0.0.1", "::1"), "::ffff:127.0.0.2", False),
+        (("10.0.0.0/8", "proxy"), "::ffff:10.1.2.3", True),
+        (("10.0.0.0/8", "proxy"), "::ffff:11.1.2.3", False),
+        (("10.0.0.0/8", "proxy"), "proxy", True),
+        (("*",), "::ffff:11.1.2.3", True),
+    ],
+)
+async def test_a_proxy_is_believed_however_it_comes(proxies: tuple[str, ...], client: str, is_believed: bool) -> None:
+    """A socket that takes IPv6 and IPv4 shows an IPv4 proxy as an IPv6 address; if it were not believed, the limits per
+    address would count all of its clients as one."""
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    middleware = ProxyHeadersMiddleware(app, work.believed(proxies))
+    scope: Any = {"type": "http", "client": (client, 1), "headers": [(b"x-forwarded-for", b"9.9.9.9")]}
+    await middleware(scope, None, None)  # type: ignore[arg-type]
+    assert seen == ["9.9.9.9" if is_believed else client]
+
+
 async def test_workers_and_reload_listen_in_the_parent(folder: Path) -> None:
     """The address is the parent's, so it is said once, by it."""
     for option in (["--workers", "2"], ["--reload"]):
@@ -84,6 +113,31 @@ def test_a_server_that_never_listened_has_a_status(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(uvicorn.Server, "run", lambda self: None)
     with pytest.raises(SystemExit, match="3"):
         work.run("mine:app", Settings())
+
+
+async def test_it_is_said_that_it_listens_once_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    """The port that the system chose stands in the line, and takes connections by then."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("nothing is asked of it")
+
+    made = uvicorn.Config(app, port=0, lifespan="off", log_config=None)
+    made.load()
+    server = work.Server(made, "mine")
+    server.lifespan = made.lifespan_class(made)
+    with caplog.at_level("INFO"):
+        await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    assert f"on http://127.0.0.1:{port} (mine)" in caplog.text
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    await server.shutdown()
+
+
+def test_a_server_that_has_served_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No status of an error."""
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self: setattr(self, "started", True))
+    work.run("mine:app", Settings())
 
 
 class Supervisor:

@@ -22,10 +22,11 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_later_source_wins(empty_folder: Path) -> None:
     """File, then environment, then flags; what none of them says has its default."""
     (empty_folder / "headwater.toml").write_text(
-        'port = 1\nworkers = 2\nbroker = "memory://"\ncors_origins = ["a", "b"]'
+        'port = 1\nworkers = 2\ndev = true\nbroker = "memory://"\ncors_origins = ["a", "b"]'
     )
     found = load({"port": 3, "host": None}, {"HEADWATER_PORT": "2", "HEADWATER_WORKERS": "4", "HOME": "/"})
     assert (found.port, found.workers, found.broker) == (3, 4, "memory://")
+    assert found.dev is True
     assert found.cors_origins == ("a", "b")
     assert found.host == "127.0.0.1"
 

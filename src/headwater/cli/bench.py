@@ -163,6 +163,6 @@ async def _hub(url: str | None, echo: Echo) -> AsyncIterator[str]:
             process.terminate()
             await reading
         finally:
-            if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it may have ended
                 process.kill()
             await process.wait()
