@@ -6,8 +6,10 @@ Knows uvicorn's supervisors and our server's configuration; must not know what t
 from __future__ import annotations
 
 import asyncio.trsock
+import ipaddress
 import logging
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 import uvicorn
@@ -90,7 +92,7 @@ def run_server(app: str, settings: Settings, *, what: str, reload: bool = False,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        forwarded_allow_ips=believed(settings.trusted_proxies),
     )
     if made.should_reload or made.workers > 1:
         _supervise(made, what)
@@ -99,6 +101,20 @@ def run_server(app: str, settings: Settings, *, what: str, reload: bool = False,
     server.run()
     if not server.started:
         raise SystemExit(STARTUP_FAILURE)
+
+
+def believed(proxies: Sequence[str]) -> list[str]:
+    """The proxies as uvicorn takes them, IPv4 ones also as they look to a socket that listens on `::`, where a client from
+    127.0.0.1 comes from ::ffff:127.0.0.1. What is no address or network stays as it is."""
+    return [*proxies, *filter(None, map(_mapped, proxies))]
+
+
+def _mapped(proxy: str) -> str | None:
+    try:
+        network = ipaddress.IPv4Network(proxy)
+    except ValueError:
+        return None
+    return f"::ffff:{network.network_address}/{96 + network.prefixlen}"
 
 
 def _supervise(made: uvicorn.Config, what: str) -> None:
