@@ -276,12 +276,9 @@ class Hub(Publishing):
         """The stream's socket takes bytes again."""
         self.streams.drained(stream)
 
-    def lost(self, stream: Stream, reason: CloseReason = CloseReason.CLIENT) -> None:
-        """The stream's connection is gone, or (for any other reason) can no longer be what it was."""
-        if reason is CloseReason.CLIENT:
-            self.streams.lost(stream)
-        else:
-            self.end(stream, reason)
+    def lost(self, stream: Stream) -> None:
+        """The stream's connection is gone."""
+        self.streams.lost(stream)
 
     def end(self, stream: Stream, reason: CloseReason) -> bool:
         """End a stream whose connection is still there; whether it was open. A server that stops may say so connection by
