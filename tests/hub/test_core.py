@@ -224,7 +224,7 @@ async def test_channels_are_given_back_by_who_fails_before_it_is_a_stream(error:
         assert hub.registry.channels["a"].users == 0
 
 
-def test_t6_two_hubs_one_after_the_other_do_not_know_each_other() -> None:
+def test_t06_two_hubs_one_after_the_other_do_not_know_each_other() -> None:
     """Nor their loops: no state is the module's."""
 
     async def live() -> list[str]:
@@ -237,7 +237,7 @@ def test_t6_two_hubs_one_after_the_other_do_not_know_each_other() -> None:
     assert [asyncio.run(live()) for _ in range(2)] == [["1"], ["1"]]
 
 
-def test_t6_one_hub_may_live_in_two_loops_one_after_the_other() -> None:
+def test_t06_one_hub_may_live_in_two_loops_one_after_the_other() -> None:
     """As a test suite does with an application."""
     hub = Hub(MemoryBroker())
 
@@ -252,7 +252,7 @@ def test_t6_one_hub_may_live_in_two_loops_one_after_the_other() -> None:
     assert [asyncio.run(live(number)) for number in (1, 2)] == [["1"], ["1", "2"]]
 
 
-def test_t6_two_loops_in_two_threads_do_not_know_each_other() -> None:
+def test_t06_two_loops_in_two_threads_do_not_know_each_other() -> None:
     """Each has its hub, and neither sees the other's events."""
     both = threading.Barrier(2, timeout=10)
     seen: dict[int, list[str]] = {}
@@ -276,7 +276,7 @@ def test_t6_two_loops_in_two_threads_do_not_know_each_other() -> None:
     assert seen == {1: 100 * ["1"], 2: 100 * ["2"]}
 
 
-async def test_t7_a_thousand_streams_leave_nothing_behind() -> None:
+async def test_t07_a_thousand_streams_leave_nothing_behind() -> None:
     """Neither tasks nor objects, whether they had history to read or not."""
     broker = ScriptedBroker()
     await broker.fill(20)

@@ -203,7 +203,7 @@ async def test_two_who_drain_wait_for_the_same() -> None:
         assert socket.types.count("closing") == 1
 
 
-async def test_t8_clients_of_a_draining_hub_come_back_one_by_one() -> None:
+async def test_t08_clients_of_a_draining_hub_come_back_one_by_one() -> None:
     """Each is told its own time, spread over seconds in proportion to their number."""
     async with running() as hub:
         sockets = [await connect(hub, "a") for _ in range(2000)]
