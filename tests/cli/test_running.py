@@ -37,6 +37,12 @@ def make():
 """
 
 
+@pytest.fixture(autouse=True)
+def logging_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration that is made in the tests' own process must not set up the logging of all tests after it."""
+    monkeypatch.setattr(work, "log_config", lambda level, form: None)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with an application."""
