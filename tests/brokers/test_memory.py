@@ -61,6 +61,24 @@ async def test_appends_apply_retention_to_their_channels() -> None:
     assert (await broker.channels())[0].events == 2
 
 
+async def test_the_newest_keys_are_remembered() -> None:
+    """However young the others are: a publisher with a key for each event would fill the memory within a day."""
+    broker = MemoryBroker(Retention(keys=2))
+    await broker.open()
+    first, _, last = [await broker.append([Draft(channel="a", idempotency_key=key)]) for key in "abc"]
+    assert await broker.append([Draft(channel="a", idempotency_key="c")]) == last
+    assert await broker.append([Draft(channel="a", idempotency_key="a")]) > first
+
+
+async def test_any_number_of_keys_may_be_remembered() -> None:
+    """Where the application knows how many there are."""
+    broker = MemoryBroker(Retention(keys=None))
+    await broker.open()
+    first = await broker.append([Draft(channel="a", idempotency_key="a")])
+    await broker.append([Draft(channel="a", idempotency_key="b")])
+    assert await broker.append([Draft(channel="a", idempotency_key="a")]) == first
+
+
 async def test_appends_look_at_other_channels_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events of a channel that has gone quiet go when they are old, too."""
     now = time.time()

@@ -160,6 +160,33 @@ def test_keys_are_forgotten_in_small_steps(log: Log, monkeypatch: pytest.MonkeyP
     assert len(steps) >= 4
 
 
+@pytest.mark.parametrize(("keys", "kept"), [(5, 5), (7, 7), (12, 12), (13, 12), (None, 12)])
+def test_the_newest_keys_are_remembered(log: Log, monkeypatch: pytest.MonkeyPatch, keys: int | None, kept: int) -> None:
+    """However young the others are: a publisher with a key for each event would fill the disk within a day, whatever
+    `total_bytes` says. They are counted, and they go, a few at a time."""
+    monkeypatch.setattr(retention, "COUNTED", 2)
+    monkeypatch.setattr(retention, "STEP", 3)
+    log.retention = Retention(rules=(FOREVER,), keys=keys)
+    for number in range(12):
+        log.append("a", key=str(number))
+        log.append("a")
+    log.sweep()
+    assert log.one("SELECT count(*) FROM key") == kept
+    assert log.one("SELECT min(CAST(key AS INTEGER)) FROM key") == 12 - kept
+    assert sum(log.held().values()) == 24
+
+
+def test_few_keys_among_many_events_are_all_remembered(log: Log) -> None:
+    """Their number counts, and not how far apart they are."""
+    log.retention = Retention(rules=(FOREVER,), keys=3)
+    log.append("a", key="first")
+    for _ in range(10):
+        log.append("a")
+    log.append("a", key="last")
+    log.sweep()
+    assert log.one("SELECT count(*) FROM key") == 2
+
+
 def test_channels_that_are_long_empty_share_a_floor(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows stay bounded; a forgotten channel's position is not taken for complete, nor a new channel's before it."""
     monkeypatch.setattr(retention, "MAX_EMPTY", 3)

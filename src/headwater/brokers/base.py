@@ -77,11 +77,14 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
         rules: per channel pattern; the first that matches a channel applies, the default rule if none does.
         total_bytes: data of all channels together; beyond it the oldest events of the log go first.
         key_age: seconds for which idempotency keys are remembered.
+        keys: how many of them at most, the newest; None for no bound. They take about 250 bytes each, on top of
+            `total_bytes`.
     """
 
     rules: tuple[Rule, ...] = (Rule(),)
     total_bytes: int | None = 1 << 30
     key_age: float = 24 * 3600.0
+    keys: int | None = 1_000_000
 
 
 class ChannelInfo(msgspec.Struct, frozen=True):

@@ -231,6 +231,9 @@ class MemoryBroker:
         oldest = now - self._retention.key_age * 1000
         while self._keys and next(iter(self._keys.values()))[0] < oldest:
             self._keys.popitem(last=False)
+        most = self._retention.keys
+        while most is not None and len(self._keys) > most:
+            self._keys.popitem(last=False)
 
     def _mark(self, name: str) -> int:
         """The newest seq removed from a channel; at least that, for a channel that has long been empty."""

@@ -23,6 +23,7 @@ SLACK = 100  # events over a channel's count that an append tolerates, so that n
 BATCH = 20  # rows that an append may remove in addition to twice as many as it brought
 SPARED = 5000  # milliseconds: younger events stay, so that a node that was busy for a moment still sees them
 AHEAD = 60_000  # milliseconds: events from later than that are of a clock that was put back since, and not young
+COUNTED = 5000  # idempotency keys counted in one step: a millisecond or two
 MAX_EMPTY = 10_000  # channels without events whose marks are kept one by one
 
 _oldest = msgspec.json.Decoder(list[tuple[int, int, int]])
@@ -123,7 +124,10 @@ class Sweep:
         self._now = now
         self._transaction = transaction
         self._after = 0  # the id of the last channel that is done with
-        self._steps = [self._channels, self._log, self._keys, self._empty]
+        self._counted = 0  # keys from the newest on, down to `_counted_to`
+        self._counted_to: int | None = None
+        self._surplus = 0  # keys before this seq are more than may be remembered
+        self._steps = [self._channels, self._log, self._count_keys, self._keys, self._empty]
 
     def step(self, connection: sqlite3.Connection) -> bool:
         """Do a little; whether more is left to do."""
@@ -168,9 +172,32 @@ class Sweep:
         self.removed += removed
         return removed < STEP
 
+    def _count_keys(self, connection: sqlite3.Connection) -> bool:
+        """Find where the newest keys begin that may be remembered. There are no more keys than positions, so mostly there is
+        nothing to count."""
+        most = self._retention.keys
+        if most is None:
+            return True
+        if self._counted_to is None:
+            head, oldest = connection.execute(SQL["span_of_keys"]).fetchone()
+            if oldest is None or head - oldest < most:
+                return True
+            self._counted_to = head + 1
+        limit = min(COUNTED, most - self._counted)
+        bounds = {"before": self._counted_to, "limit": limit}
+        count, oldest = connection.execute(SQL["count_keys"], bounds).fetchone()
+        if count < limit:
+            return True
+        self._counted, self._counted_to = self._counted + count, oldest
+        if self._counted < most:
+            return False
+        self._surplus = oldest
+        return True
+
     def _keys(self, connection: sqlite3.Connection) -> bool:
         oldest = self._now - int(self._retention.key_age * 1000)
-        (cut,) = connection.execute(SQL["last_old_key"], {"oldest": oldest, "limit": STEP}).fetchone()
+        bounds = {"oldest": oldest, "surplus": self._surplus, "limit": STEP}
+        (cut,) = connection.execute(SQL["last_old_key"], bounds).fetchone()
         if cut is None:
             return True
         with self._transaction() as connection:

@@ -138,8 +138,14 @@ UPDATE channel SET events = events - :events, bytes = bytes - :bytes, mark = max
 -- name: shrink
 UPDATE log SET bytes = bytes - :bytes
 
+-- name: span_of_keys
+SELECT head, (SELECT min(seq) FROM key) FROM log
+
+-- name: count_keys
+SELECT count(*), min(seq) FROM (SELECT seq FROM key WHERE seq < :before ORDER BY seq DESC LIMIT :limit)
+
 -- name: last_old_key
-SELECT max(seq) FROM (SELECT seq, time FROM key ORDER BY seq LIMIT :limit) WHERE time < :oldest
+SELECT max(seq) FROM (SELECT seq, time FROM key ORDER BY seq LIMIT :limit) WHERE time < :oldest OR seq < :surplus
 
 -- name: remove_keys
 DELETE FROM key WHERE seq <= :cut
