@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -283,3 +284,32 @@ def test_what_is_no_key_set_is_a_failed_fetch(body: bytes, reason: str) -> None:
     """An error page, another document, or a set without a usable key: the last good set stays."""
     with pytest.raises(FetchFailed, match=reason):
         parse(body)
+
+
+async def test_a_provider_that_hangs_holds_up_nobody_else() -> None:
+    """The loop's own threads are few, and they are waited for when it ends: one that waits for a provider would keep
+    others' work from beginning, and the process from ending."""
+    provider = Provider(one=rsa_key())
+    provider.may_answer.clear()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    keys = provider.key_set(timeout=0.01)
+    with pytest.raises(Unavailable):
+        await keys.find("one", "RS256")
+    assert await asyncio.to_thread(lambda: "done") == "done"
+    provider.may_answer.set()
+
+
+def test_an_answer_may_come_when_the_loop_is_gone() -> None:
+    """Then it is nobody's."""
+    provider = Provider(one=rsa_key())
+    provider.may_answer.clear()
+    before = set(threading.enumerate())
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable):
+            await provider.key_set(timeout=0.01).find("one", "RS256")
+
+    asyncio.run(ask())
+    (waiting,) = set(threading.enumerate()) - before
+    provider.may_answer.set()
+    waiting.join()

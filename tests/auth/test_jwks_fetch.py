@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -171,9 +172,36 @@ def test_a_silent_server_is_given_up() -> None:
         over.wait(10)
 
     with serving(silent) as url:
-        with pytest.raises(FetchFailed, match=r"timed out|TimeoutError"):
+        with pytest.raises(FetchFailed, match=r"timed out|TimeoutError|no answer within"):
             fetch(url, 0.05)
         over.set()
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_head_has_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_encrypted: bool) -> None:
+    """A server that sends a byte of it now and then would hold the thread for ever: each byte comes in time."""
+    over = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not over.wait(0.01):
+            request.wfile.write(b"x")
+
+    with serving(drip, self_signed(tmp_path) if is_encrypted else None) as url:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        with pytest.raises(FetchFailed, match=r"no answer within 0\.3 s"):
+            fetch(url, 0.3)
+        over.set()
+
+
+def test_what_has_no_connection_yet_cannot_be_cut() -> None:
+    """Looking up a name takes as long as the system lets it."""
+    connections = jwks._Connections()
+    connections.http("127.0.0.1")
+    with closing(socket.socket()) as unconnected:
+        connections.http("127.0.0.1").sock = unconnected
+        connections.cut()
+    assert connections.are_cut
 
 
 def test_broken_answers_are_failed_fetches() -> None:

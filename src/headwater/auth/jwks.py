@@ -1,7 +1,7 @@
 """An identity provider's public keys: fetched, cached, renewed, and kept when the provider is away.
 
-`KeySet` decides when to ask and what to do without an answer; `fetch` is the one place with network I/O, in a worker
-thread because the standard library has no asynchronous HTTP client and this needs no dependency for it. Knows JWK sets;
+`KeySet` decides when to ask and what to do without an answer; `fetch` is the one place with network I/O, in a thread of
+its own because the standard library has no asynchronous HTTP client and this needs no dependency for it. Knows JWK sets;
 must not know tokens.
 """
 
@@ -10,14 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
 import ssl
 import time
-from collections.abc import Callable
-from http.client import HTTPException, HTTPResponse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from threading import Thread, Timer
 from typing import IO, Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 import msgspec
 
@@ -57,7 +68,7 @@ class KeySet:
         cool_down: seconds between the beginnings of two requests.
         timeout: seconds for one request.
         clock: monotonic seconds.
-        load: gets the keys, in a worker thread; `fetch` by default.
+        load: gets the keys, in a thread; `fetch` by default.
 
     Raises:
         ConfigurationError: the URL is malformed or not encrypted.
@@ -157,13 +168,40 @@ class KeySet:
     async def _receive(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                self._keys = await asyncio.to_thread(self._load, self._url, self._timeout)
+                self._keys = await _in_thread(lambda: self._load(self._url, self._timeout))
         except (FetchFailed, TimeoutError) as error:
             self._failed = True
             reason = str(error) or f"no answer within {self._timeout:g} s"
             log.warning("The keys at %s could not be fetched: %s", self._url, reason)
         else:
             self._fetched_at, self._failed = self._clock(), False
+
+
+async def _in_thread(work: Callable[[], Keys]) -> Keys:
+    """What `work` returns or raises, in a thread that nobody has to wait for: not those who need the loop's few threads for
+    something else, nor the end of the process."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Keys] = loop.create_future()
+
+    def settle(result: Keys | Exception) -> None:
+        if outcome.done():
+            return  # nobody waits any more
+        if isinstance(result, Exception):
+            outcome.set_exception(result)
+        else:
+            outcome.set_result(result)
+
+    def run() -> None:
+        result: Keys | Exception
+        try:
+            result = work()
+        except Exception as error:
+            result = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result)
+
+    Thread(target=run, name="headwater-jwks", daemon=True).start()
+    return await outcome
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -180,25 +218,87 @@ def fetch(url: str, timeout: float) -> Keys:
 
     Args:
         url: checked by `check_jwks_url`.
-        timeout: seconds for each read and for the whole body.
+        timeout: seconds until the answer's head must be there, and again for its body.
 
     Raises:
         FetchFailed: no answer, not 200, too large, too slow, no key set, or no key in it that can be used.
     """
     request = Request(url, headers={"Accept": "application/jwk-set+json, application/json", "User-Agent": "headwater"})
+    connections = _Connections()
+    late = FetchFailed(f"no answer within {timeout:g} s")
     try:
-        with _opener(url).open(request, timeout=timeout) as response:
+        with connections.cut_after(timeout), _opener(url, connections).open(request, timeout=timeout) as response:
             body = _read(response, time.monotonic() + timeout)
     except HTTPError as error:
         error.close()
         raise FetchFailed(f"the answer was {error.code}") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise FetchFailed(f"{type(error).__name__}: {error}") from None
+        raise late if connections.are_cut else FetchFailed(f"{type(error).__name__}: {error}") from None
+    if connections.are_cut:  # which the client may have taken for the end of a short answer
+        raise late
     return parse(body)
 
 
-def _opener(url: str) -> OpenerDirector:
-    handlers: list[Any] = [_NoRedirects(), HTTPSHandler(context=ssl.create_default_context())]
+class _Connections:
+    """Makes connections for urllib, and can cut those whose answer has not begun."""
+
+    def __init__(self) -> None:
+        self.are_cut = False
+        self._made: list[HTTPConnection] = []
+
+    def http(self, host: str, **options: Any) -> HTTPConnection:
+        """As `HTTPConnection`."""
+        self._made.append(made := HTTPConnection(host, **options))
+        return made
+
+    def https(self, host: str, **options: Any) -> HTTPSConnection:
+        """As `HTTPSConnection`."""
+        self._made.append(made := HTTPSConnection(host, **options))
+        return made
+
+    @contextmanager
+    def cut_after(self, seconds: float) -> Iterator[None]:
+        """Cut them unless the block ends before. A socket's own timeout begins anew with every byte."""
+        timer = Timer(seconds, self.cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def cut(self) -> None:
+        """End them, whatever the other thread does with them."""
+        for made in self._made:
+            if made.sock is not None:  # else it has none yet, or has handed it to the body
+                self.are_cut = True
+                with suppress(OSError):
+                    socket.socket.shutdown(made.sock, socket.SHUT_RDWR)  # not TLS's own, which is not for two threads
+
+
+class _Plain(HTTPHandler):
+    def __init__(self, connections: _Connections) -> None:
+        super().__init__()
+        self._connections = connections
+
+    def http_open(self, req: Request) -> HTTPResponse:
+        """Through a connection that can be cut."""
+        return self.do_open(self._connections.http, req)
+
+
+class _Encrypted(HTTPSHandler):
+    def __init__(self, connections: _Connections) -> None:
+        super().__init__()
+        self._connections = connections
+
+    def https_open(self, req: Request) -> HTTPResponse:
+        """Through a connection that can be cut."""
+        context = ssl.create_default_context()
+        return self.do_open(self._connections.https, req, context=context)
+
+
+def _opener(url: str, connections: _Connections) -> OpenerDirector:
+    handlers: list[Any] = [_NoRedirects(), _Plain(connections), _Encrypted(connections)]
     if is_loopback(urlsplit(url).hostname or ""):
         handlers.append(ProxyHandler({}))  # a proxy's own loopback is another machine
     return build_opener(*handlers)
