@@ -111,6 +111,13 @@ async def test_a_key_in_the_header_is_not_looked_at() -> None:
     assert "signature does not match" in await refusal(token, public_key=public_pem("RSA"))
 
 
+async def test_a_critical_header_that_nobody_here_knows_is_refused() -> None:
+    """Its issuer says that whoever does not understand it must not accept the token (RFC 7515, 4.1.11)."""
+    claims = json.dumps({"sub": "ada", "exp": NOW + 60}).encode()
+    token = jwt.api_jws.encode(claims, SECRET, "HS256", {"crit": ["policy"], "policy": "second factor"})
+    assert "malformed" in await refusal(token)
+
+
 @pytest.mark.parametrize("position", [0, 1, 2])
 async def test_a_changed_token_is_refused(position: int) -> None:
     """Changing the header, the claims or the signature breaks it."""
