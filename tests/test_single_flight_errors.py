@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import traceback
 from typing import Any
 
@@ -125,3 +126,25 @@ async def test_an_awkward_exception_is_copied_faithfully(error: Exception) -> No
 async def test_an_exception_that_cannot_be_copied_is_shared(error: Exception) -> None:
     """The askers then get the one there is, rather than another error or none."""
     assert all(outcome is error for outcome in await failing_together(error, 2))
+
+
+async def test_an_error_that_comes_in_the_moment_its_asker_leaves_is_no_surprise() -> None:
+    """Nobody is left to get it; the loop does not complain that nobody looked at it."""
+    flights: SingleFlight[int] = SingleFlight()
+    gate, complaints = asyncio.Event(), list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+
+    async def failing_work() -> int:
+        await gate.wait()
+        raise ValueError
+
+    asker = asyncio.create_task(flights.do("key", failing_work))
+    await until(lambda: flights.statistics().running == 1, "the work to begin")
+    gate.set()
+    await asyncio.sleep(0)  # the work has failed, and its asker has not run since
+    assert flights.statistics().running == 0
+    asker.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asker
+    gc.collect()
+    assert complaints == []
