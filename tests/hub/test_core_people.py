@@ -215,6 +215,18 @@ async def test_many_streams_are_ended_without_holding_up_the_loop() -> None:
         turning.cancel()
 
 
+async def test_stopping_ends_what_an_interrupted_drain_left_open() -> None:
+    """Whoever drained may have been cancelled half-way."""
+    async with running() as hub:
+        sockets = [await connect(hub, "a") for _ in range(600)]
+        draining = asyncio.ensure_future(hub.drain(10))
+        await turns()
+        draining.cancel()
+        await turns()
+        assert hub.count() == 100
+    assert all(socket.types == ["connected", "closing"] for socket in sockets)
+
+
 async def test_an_event_is_given_to_the_feed_once() -> None:
     """However it was published; `receive` is the only way in."""
     async with running() as hub:
@@ -233,8 +245,10 @@ async def test_a_log_that_begins_anew_reaches_everything_of_the_hub() -> None:
         await publish(hub, "a", 1)
         waiting = asyncio.ensure_future(hub.poll(subscription("a"), 25))
         await settled()
+        begun = asyncio.get_running_loop().time()
         broker.wipe()
         assert (await waiting).reset == "epoch_changed"
+        assert asyncio.get_running_loop().time() == begun
         assert socket.types == ["connected", "message", "reset"]
         assert (len(hub.registry.channels["a"].ring), hub.registry.budget.used) == (0, 0)
         await publish(hub, "a", 2)

@@ -196,10 +196,12 @@ async def test_two_who_drain_wait_for_the_same() -> None:
     """A signal and a lifespan may both ask for it."""
     async with running() as hub:
         socket = await connect(hub, "a", capacity=1000)
+        begun = asyncio.get_running_loop().time()
         both = [asyncio.ensure_future(hub.drain(grace)) for grace in (10, 20)]
         await settled()
         socket.take()
         assert [await each for each in both] == [True, True]
+        assert asyncio.get_running_loop().time() == begun
         assert socket.types.count("closing") == 1
 
 

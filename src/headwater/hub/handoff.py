@@ -158,7 +158,5 @@ class Handoff:
                     stream.events_base += events
                     self.replayed += events
                     stream.write(data)
-                    if stream.position != upto:
-                        return
         except Exception as error:
             self._broken(stream, error)
