@@ -62,7 +62,6 @@ def test_every_error_is_in_the_tree(error: type[HeadwaterError]) -> None:
         (errors.MethodNotAllowed, 405),
         (errors.NotAcceptable, 406),
         (errors.RequestTimeout, 408),
-        (errors.RequestTimeout, 408),
         (errors.IdempotencyConflict, 409),
         (errors.TooLarge, 413),
         (errors.UnsupportedMedia, 415),
