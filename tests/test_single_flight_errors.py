@@ -146,5 +146,17 @@ async def test_an_error_that_comes_in_the_moment_its_asker_leaves_is_no_surprise
     asker.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asker
+    del asker  # it holds on to the work
+    await asyncio.sleep(0)  # and so does the loop, until it has called back
     gc.collect()
     assert complaints == []
+
+
+async def test_work_that_cancels_itself_cancels_its_asker() -> None:
+    """That is its outcome, as it would be without sharing."""
+
+    async def giving_up() -> int:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await SingleFlight[int]().do("key", giving_up)
