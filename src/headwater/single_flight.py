@@ -181,11 +181,10 @@ class SingleFlight(Generic[T]):
             await asyncio.wait((task,))
         finally:
             flight.askers -= 1
-            if not task.done():
-                if not flight.askers:
-                    here.land(key, flight)
-                    here.abandon(task)
-            elif not task.cancelled():
+            if not flight.askers and not task.done():
+                here.land(key, flight)
+                here.abandon(task)
+            if task.done() and not task.cancelled():
                 task.exception()  # seen, even if this asker was cancelled in the very moment in which it came
         return _outcome(task, flight.shared)
 
