@@ -32,7 +32,7 @@ def test_an_answer_has_everything_of_an_event() -> None:
         event(Draft(channel="a", type="log", data='{"n":1.00}')),
         event(Draft(channel="b", data="x\ny", text=True)),
     )
-    assert msgspec.json.encode(answer_of(Polled(events, 9, None), "e-9")) == (
+    assert msgspec.json.encode(answer_of(Polled(events, Position("e", 9), None))) == (
         b'{"events":['
         b'{"id":"e-7","channel":"a","type":"log","data":{"n":1.00},"time":"2023-11-14T22:13:20.123Z"},'
         b'{"id":"e-7","channel":"b","type":"message","data":"x\\ny","time":"2023-11-14T22:13:20.123Z","text":true}'
@@ -42,7 +42,7 @@ def test_an_answer_has_everything_of_an_event() -> None:
 
 def test_an_answer_says_when_events_are_missing() -> None:
     """`reset` has the reason and where to go on."""
-    answer = msgspec.to_builtins(answer_of(Polled((), 9, ResetReason.EXPIRED), "e-9"))
+    answer = msgspec.to_builtins(answer_of(Polled((), Position("e", 9), ResetReason.EXPIRED)))
     assert answer == {"events": [], "cursor": "e-9", "reset": {"reason": "expired", "cursor": "e-9"}}
 
 

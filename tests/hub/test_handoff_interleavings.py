@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import BrokerUnavailable, Unavailable
-from headwater.event import Draft
+from headwater.event import Draft, Position
 from headwater.hub import After, Ago, All, Hub, Last, Now, Start, Timing
 from headwater.hub.following import LINGER
 from headwater.stream import State
@@ -105,14 +105,12 @@ class Client:
         except Unavailable:
             return
         reader.connecting()
-        answered = self.hub.fanout.epoch
-        end = type(self.broker.end)(answered, polled.seq)
-        if reader.cursor is None:
-            first = polled.events[0].position.seq - 1 if polled.events else polled.seq
-            reader.cursor = type(end)(answered, first)
+        end = polled.end
+        first = Position(end.epoch, polled.events[0].position.seq - 1) if polled.events else end
         if polled.reset is not None:
-            first = polled.events[0].position.seq - 1 if polled.events else polled.seq
-            reader.reset(polled.reset, type(end)(answered, first))
+            reader.reset(polled.reset, first)
+        elif reader.cursor is None:
+            reader.cursor = first
         for event in polled.events:
             reader.take(event.position)
         reader.advance(end)

@@ -21,7 +21,8 @@ async def poll(
 ) -> tuple[list[str], int, ResetReason | None]:
     """The data, the seq and the reset of an answer."""
     polled = await hub.poll(subscription(*channels, start=start, permissions=permissions), wait)
-    return data_of(polled), polled.seq, polled.reset
+    assert polled.end.epoch == hub.fanout.epoch
+    return data_of(polled), polled.end.seq, polled.reset
 
 
 def data_of(polled: Polled) -> list[str]:
@@ -193,6 +194,18 @@ async def test_t26_a_log_that_begins_anew_is_told_as_a_reset() -> None:
             outcome = (await asyncio.gather(reading, return_exceptions=True))[0]
             assert isinstance(outcome, BrokerUnavailable) or outcome == ([], 2, ResetReason.EPOCH_CHANGED)
             broker.script = None
+
+
+async def test_t26_an_answer_keeps_the_epoch_that_it_was_read_in() -> None:
+    """Also if the log begins anew before whoever asked comes to send it."""
+    broker = ScriptedBroker()
+    async with running(broker) as hub:
+        await publish(hub, "a", 1)
+        polling = asyncio.ensure_future(hub.poll(subscription("a", start=All())))
+        polling.add_done_callback(lambda _: broker.wipe())
+        epoch = hub.fanout.epoch
+        assert (await polling).end == Position(epoch, 1)
+        assert hub.fanout.epoch != epoch
 
 
 async def test_an_outage_is_the_askers_to_know() -> None:

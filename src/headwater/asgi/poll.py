@@ -85,8 +85,9 @@ def wait_of(query: Sequence[tuple[str, str]]) -> float:
     return min(float(wait), MAX_WAIT)
 
 
-def answer_of(polled: Polled, cursor: str) -> PollAnswer:
-    """The answer's body. `cursor` is that of `polled.seq`."""
+def answer_of(polled: Polled) -> PollAnswer:
+    """The answer's body."""
+    cursor = str(polled.end)
     reset = None if polled.reset is None else PolledReset(polled.reset, cursor)
     return PollAnswer([_entry(event) for event in polled.events], cursor, reset)
 
@@ -153,7 +154,7 @@ class PollResponse(Response):
             return refuse(self._hub, error)
         finally:
             polling.cancel()
-        self.body = msgspec.json.encode(answer_of(polled, self._hub.cursor(polled.seq)))
+        self.body = msgspec.json.encode(answer_of(polled))
         self.headers["content-length"] = str(len(self.body))
         return self
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headwater.errors import PositionLost
-from headwater.event import Event, ResetReason
+from headwater.event import Event, Position, ResetReason
 from headwater.hub.fanout import Fanout
 from headwater.hub.reading import FIRST_PAGE, Reader, next_limit
 from headwater.hub.registry import Channel
@@ -30,12 +30,12 @@ class Polled(msgspec.Struct, frozen=True):
 
     Attributes:
         events: visible to the principal, in order.
-        seq: everything up to here has been answered.
+        end: everything up to here has been answered. With its epoch, because that may change before the answer is sent.
         reset: why the client must load its state anew; None if it missed nothing.
     """
 
     events: tuple[Event, ...]
-    seq: int
+    end: Position
     reset: ResetReason | None
 
 
@@ -70,16 +70,19 @@ class Poller:
                 events, seq = await self._read(seq)
             except PositionLost as lost:
                 if forgiven == 0:
-                    return Polled((), self._fanout.received, ResetReason(lost.reason))
+                    return self._now(ResetReason(lost.reason))
                 forgiven -= 1
                 seq = await self._reader.horizon(self._channels)
                 continue
             if self._fanout.epoch != self._epoch:
-                return Polled((), self._fanout.received, ResetReason.EPOCH_CHANGED)
+                return self._now(ResetReason.EPOCH_CHANGED)
             left = deadline - loop.time()
             if events or reset or left <= 0 or stop.done():
-                return Polled(tuple(events), seq, reset)
+                return Polled(tuple(events), Position(self._epoch, seq), reset)
             await self._something(left, stop)
+
+    def _now(self, reset: ResetReason) -> Polled:
+        return Polled((), Position(self._fanout.epoch, self._fanout.received), reset)
 
     async def _read(self, seq: int) -> tuple[list[Event], int]:
         """Visible events after seq, and how far was read: as far as the feed has come, unless an answer is full before."""
