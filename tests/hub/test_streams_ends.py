@@ -76,6 +76,22 @@ async def test_a_stream_ends_once() -> None:
         assert statistics(hub)["ended"] == {"admin": 1}
 
 
+async def test_an_application_that_fails_to_take_back_what_it_lent_harms_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The stream ends like any other."""
+
+    def release() -> None:
+        raise ZeroDivisionError("what was that")
+
+    async with running() as hub:
+        socket = await connect(hub, "a", release=release)
+        assert end(hub, socket, CloseReason.ADMIN)
+        assert socket.types == ["connected", "closing"]
+        assert statistics(hub)["ended"] == {"admin": 1}
+        assert "what was that" in caplog.text
+
+
 async def test_the_place_that_is_told_is_the_place_that_was_reached() -> None:
     """What is pending when a stream ends comes when its client resumes."""
     loop = asyncio.get_running_loop()

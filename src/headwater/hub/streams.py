@@ -300,13 +300,19 @@ class Streams:
         self._following.release(view.channels)
         if stream.task is not None:
             stream.task.cancel()
-        if stream.release is not None:
-            stream.release()
-            stream.release = None
+        self._release(stream)
         self.ended[reason] += 1
         self._end_body(stream, was, reason, retry)
         self._closed(stream, reason)
         return True
+
+    def _release(self, stream: Stream) -> None:
+        release, stream.release = stream.release, None
+        if release is not None:
+            try:
+                release()
+            except Exception:  # an application's own; the client must be told that its stream ends, whatever that does
+                log.exception("giving back what stream %d was lent failed", stream.id)
 
     def _end_body(self, stream: Stream, was: State, reason: CloseReason, retry: int | None) -> None:
         if reason is CloseReason.CLIENT:
