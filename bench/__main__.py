@@ -15,6 +15,9 @@ from bench.scenarios import QUICK, Plan
 from bench.suite import Order, Suite
 from bench.systems import SYSTEMS
 
+QUIET = 0.03
+"""Share of all cores' time that other processes may use before the report mentions it."""
+
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
@@ -59,7 +62,11 @@ def main() -> int:
     def say(step: str, outcome: str) -> None:
         print(f"{time.monotonic() - started:5.0f} s  {step:62} {outcome}", file=sys.stderr, flush=True)
 
+    company = machine.Company()
     results = Suite(order(found, machine.most_streams()), say).run()
+    if company.share() > QUIET:
+        others = f"other processes used {company.share():.0%} of its cores"
+        results.notes.append(f"The machine was not quiet: {others}. Rates and latencies are worse than they could be.")
     about = machine.describe()
     text = output.as_text(results, about, (time.monotonic() - started) / 60)
     full = not (found.quick or found.only or found.subscribers or found.no_docs)

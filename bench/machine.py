@@ -10,6 +10,7 @@ import platform
 import re
 import resource
 import subprocess
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,25 @@ def most_streams() -> int:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return 1_000_000 if hard == resource.RLIM_INFINITY else hard - _SPARE_FILES
+
+
+class Company:
+    """What else ran on the machine since this was made: other processes cost the systems under test caches and time."""
+
+    def __init__(self) -> None:
+        self._before = self._used()
+
+    def share(self) -> float:
+        """CPU time that neither this process nor anything it started and ended has used, as a share of all cores' time."""
+        everyone, ours, elapsed = (now - then for now, then in zip(self._used(), self._before, strict=True))
+        return max(0.0, everyone - ours) / (elapsed * (os.cpu_count() or 1))
+
+    @staticmethod
+    def _used() -> tuple[float, float, float]:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        busy = sum(fields) - fields[3] - fields[4]  # all but idle and waiting for a disk
+        own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return busy / os.sysconf("SC_CLK_TCK"), sum(used.ru_utime + used.ru_stime for used in own), time.monotonic()
 
 
 def describe() -> dict[str, str]:

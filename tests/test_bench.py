@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import output, scenarios, suite
+from bench import machine, output, scenarios, suite
 from bench.__main__ import arguments, order
 from bench.build import BUILD, build_programs
 from bench.generator import Answer
@@ -330,6 +330,21 @@ def test_a_peer_whose_first_round_takes_long_gets_no_second(monkeypatch: pytest.
     results = Suite(only, lambda step, outcome: None).run()
     assert [set(found) for found in results.fan_out[1000]] == [{"floor", "fastapi"}, {"floor"}]
     assert results.notes == ["FastAPI's SSE with 1,000 streams was measured in one round only: it took long."]
+
+
+def test_company_is_what_others_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 s on two cores in which everyone together used 14 s and the suite 12 s, others used a tenth."""
+    seen = iter([(100.0, 1.0, 50.0), (114.0, 13.0, 60.0)])
+    monkeypatch.setattr(machine.Company, "_used", staticmethod(lambda: next(seen)))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert machine.Company().share() == pytest.approx(0.1)
+
+
+def test_the_kernel_says_who_used_what() -> None:
+    """Everyone has used at least as much as this process; ticks of 10 ms apart."""
+    everyone, ours, now = machine.Company._used()
+    assert everyone + 1 > ours > 0
+    assert now > 0
 
 
 def test_the_load_generator_counts_each_delivery_of_the_floor_once() -> None:
