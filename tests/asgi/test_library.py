@@ -166,22 +166,43 @@ async def test_a_handler_installed_later_is_left_alone() -> None:
 
 
 async def test_the_default_action_follows_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a server's handler the signal does what it would have done: it is raised again with its default action. An
-    ignored one stays ignored."""
+    """Without a server's handler the signal does what it would have done: it is raised again with its default action."""
     raised: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", raised.append)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         async with Hub("memory://").lifespan():
-            for number in before:
-                handler: Any = signal.getsignal(number)
-                handler(number, None)
+            handler: Any = signal.getsignal(signal.SIGTERM)
+            handler(signal.SIGTERM, None)
         assert raised == [signal.SIGTERM]
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, before)
+
+
+async def test_an_ignored_signal_stays_ignored() -> None:
+    """A shell starts its background jobs with SIGINT ignored. A Ctrl-C for something else must not drain the hub of a
+    process that goes on."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        hub = Hub("memory://")
+        async with hub.lifespan():
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(0)
+            assert not hub.is_draining
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+async def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedding program's. It could neither be called nor put back."""
+    installed: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda number: None)
+        patch.setattr(signal, "signal", lambda number, handler: installed.append(number))
+        async with Hub("memory://").lifespan():
+            pass
+    assert installed == []
 
 
 def test_t03_in_another_thread_there_are_no_signals() -> None:

@@ -78,12 +78,14 @@ class Hub(core.Hub):
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Chain ourselves before the handlers that the server has installed. Only the main thread may; elsewhere the
-        application calls `drain` itself."""
+        application calls `drain` itself. A signal that is ignored stays so, as when a shell starts something in the
+        background; one whose handler is not Python's own could not be put back, and is left alone."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = self.loop
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        found = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: each for number, each in found.items() if callable(each) or each == signal.SIG_DFL}
 
         def handle(number: int, frame: Any) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -91,11 +93,11 @@ class Hub(core.Hub):
             previous = before[signal.Signals(number)]
             if callable(previous):
                 previous(number, frame)
-            elif previous == signal.SIG_DFL:
+            else:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
 
-        for number in SIGNALS:
+        for number in before:
             signal.signal(number, handle)
         try:
             yield
