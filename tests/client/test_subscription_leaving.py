@@ -65,6 +65,32 @@ async def test_closing_ends_a_wait_elsewhere() -> None:
         assert await consumer == []
 
 
+@pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN, State.WAITING])
+async def test_leaving_from_within_on_status(state: State) -> None:
+    """The callback runs inside the work that it ends: it does not wait for itself, and nothing more is asked of the hub."""
+    seen: list[State] = []
+
+    async def leave(status: Status) -> None:
+        seen.append(status.state)
+        if status.state is state:
+            await events.aclose()
+
+    async with serving(stream(sent(1), end="cut"), stream(sent(2), end="hold")) as server:
+        events = subscribe(server.url, "a", on_status=leave, runtime=World().runtime)
+        got = [event.data async for event in events]
+        assert got == (["1"] if state is State.WAITING else [])
+        assert seen[-2:] == [state, State.CLOSED]
+        assert events._target.client.is_closed
+        assert len(server.asked) == (0 if state is State.CONNECTING else 1)
+
+
+async def test_leaving_from_within_on_reset() -> None:
+    """What was received after the reset is not given any more."""
+    async with serving(stream(CONNECTED, wire.encode("reset", "{}", id="e-1"), sent(2), end="hold")) as server:
+        events = subscribe(server.url, "a", on_reset=lambda reset: events.aclose())
+        assert [event async for event in events] == []
+
+
 async def test_leaving_before_anything_happened() -> None:
     """A subscription that was never asked for an event asks for nothing."""
     async with serving() as server:

@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -194,7 +195,7 @@ class Subscription:
         was_over = self._is_over
         if not was_over:
             self.status = Status(state=State.CLOSED, reason="closed by the consumer")
-        if self._filling is not None:
+        if self._filling is not None and self._filling is not asyncio.current_task():  # else `on_status` calls us
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
         await self._release()
@@ -220,6 +221,8 @@ class Subscription:
             while self._messages:
                 message = self._messages[0]
                 event = await self._read(message)
+                if self._is_over:  # `on_reset` has ended it
+                    return None
                 self._messages.popleft()
                 if event is not None:
                     self._given = event.id
@@ -269,12 +272,14 @@ class Subscription:
     async def _fill(self) -> None:
         if self._transport is None:
             self._transport = self._make_transport(self._target, await self._place.load(self._first_id))
-        while not (self._messages or self._is_over):
-            try:
-                await self._receive(self._transport)
-            except Interrupted as interrupted:
-                await self._transport.aclose()
-                await self._recover(interrupted)
+        transport = self._transport
+        with suppress(_Closed):
+            while not (self._messages or self._is_over):
+                try:
+                    await self._receive(transport)
+                except Interrupted as interrupted:
+                    await transport.aclose()
+                    await self._recover(interrupted)
 
     async def _receive(self, transport: Transport) -> None:
         if self.status.state is not State.OPEN:
@@ -324,6 +329,8 @@ class Subscription:
     async def _tell(self, status: Status) -> None:
         self.status = status
         await _call(self._on_status, status)
+        if self.status is not status:
+            raise _Closed
 
     async def _fail(self, error: Exception) -> None:
         """End for good because of `error`, which is the one to raise: what the callback makes of it is not."""
@@ -343,6 +350,10 @@ class Subscription:
             await transport.aclose()
         if self._owns_client:
             await self._target.client.aclose()
+
+
+class _Closed(Exception):
+    """The consumer's `on_status` has ended the subscription."""
 
 
 async def _call(callback: Callback[T] | None, value: T) -> None:
