@@ -29,6 +29,13 @@ def test_an_unknown_scheme_is_refused(url: str) -> None:
         open_broker(url)
 
 
+def test_a_password_is_not_repeated() -> None:
+    """Errors go into logs."""
+    with pytest.raises(ConfigurationError, match="a mongodb URL names no broker") as caught:
+        open_broker("mongodb://:hunter2@h")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that installs it."""
 

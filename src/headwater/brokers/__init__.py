@@ -31,7 +31,8 @@ def open_broker(url: str, *, retention: Retention = Retention()) -> Broker:  # n
     """
     scheme = urlsplit(url).scheme
     if scheme not in _MODULES:
-        raise ConfigurationError(f"no broker is called {scheme!r} (in {url[:20]!r})", expected=_EXPECTED)
+        shown = repr(url[:80]) if "@" not in url else f"a {scheme} URL"  # which may hold a password
+        raise ConfigurationError(f"{shown} names no broker", expected=_EXPECTED)
     try:
         module = importlib.import_module(_MODULES[scheme])
     except ModuleNotFoundError as error:
