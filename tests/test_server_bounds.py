@@ -75,9 +75,23 @@ async def test_a_head_has_to_come_in_time(monkeypatch: pytest.MonkeyPatch, since
     if since == "connecting":
         protocol.connection_made(transport)
     else:
+        protocol.timeout_keep_alive = 0
         await complete(protocol)
     protocol.data_received(b"GET / HT")
     await until(lambda: transport.ended == "closed", "the connection to be closed")
+    protocol.connection_lost(None)
+
+
+async def test_a_kept_connection_may_be_idle_for_as_long_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies rely on it: one that closes earlier than they do makes them fail requests."""
+    monkeypatch.setattr(server, "HEAD_TIME", 0)
+    transport = Transport()
+    protocol = connection(transport)
+    protocol.timeout_keep_alive = 3600
+    await complete(protocol)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert transport.ended == ""
     protocol.connection_lost(None)
 
 

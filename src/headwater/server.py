@@ -40,7 +40,8 @@ MAX_UNUSED: Final = 128 * 1024
 body. The parser holds them all. Heads up to this size reach the application, which refuses smaller ones with an answer."""
 
 HEAD_TIME: Final = 30.0
-"""Seconds for a request's head to come, counted from the connection or from the answer before."""
+"""Seconds for a request's head to come, counted from the connection; on one that was kept, from the time for which uvicorn
+keeps it."""
 
 STALL_TIME: Final = 60.0
 """Seconds after which the kernel gives up a connection whose client acknowledges nothing, or takes nothing of an answer."""
@@ -147,7 +148,7 @@ class DetachingProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         _give_up_after(transport, STALL_TIME)
-        self._expect_head()
+        self._expect_head(HEAD_TIME)
 
     def data_received(self, data: bytes) -> None:
         self._was_used = False
@@ -191,7 +192,7 @@ class DetachingProtocol(HttpToolsProtocol):
         self.is_streaming = False
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._expect_head()
+            self._expect_head(self.timeout_keep_alive + HEAD_TIME)
 
     def connection_lost(self, exc: Exception | None) -> None:
         # uvicorn tells only the newest request of a connection, and keeps the timer of a connection that was reset.
@@ -205,8 +206,8 @@ class DetachingProtocol(HttpToolsProtocol):
         else:
             self.connections.discard(self)
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIME, self.transport.close)
+    def _expect_head(self, within: float) -> None:
+        self._head_timer = self.loop.call_later(within, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
