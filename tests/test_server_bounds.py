@@ -130,6 +130,13 @@ async def test_t09_the_kernel_is_told_how_long_to_wait(hub: Hub) -> None:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * server.SEND_BUFFER
 
 
+async def test_t09_a_stream_through_asgi_may_be_as_slow_as_others(hub: Hub) -> None:
+    """T9: its eviction, too, comes before the kernel's."""
+    with socket.socket() as sock:
+        assert await (await started(connection(Transport(sock)), content_encoding="gzip"))(hub) is None
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == (60 + 10) * 1000
+
+
 async def test_systems_without_a_user_timeout_have_the_buffer_bounded(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,6 +280,7 @@ class _Detach:
             or protocol.transport.is_closing()
         ):
             protocol.check_pipeline()
+            _give_up_after(protocol.transport, hub.timing.max_lag + 10)  # a stream still, if through ASGI
             return None
         is_pipelined = bool(protocol.pipeline)
         writer = protocol.let_go(hub, chunked=cycle.chunked_encoding is True)
