@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from headwater import server
+from headwater.asgi.stream import HIGH_WATER
 from headwater.brokers import open_broker
 from headwater.hub import Hub
 from tests.support.connection import REQUEST, Transport, complete, connection, started
@@ -135,6 +136,13 @@ async def test_t09_a_stream_through_asgi_may_be_as_slow_as_others(hub: Hub) -> N
     with socket.socket() as sock:
         assert await (await started(connection(Transport(sock)), content_encoding="gzip"))(hub) is None
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == (60 + 10) * 1000
+
+
+async def test_what_waits_in_memory_is_the_same_over_tls(hub: Hub) -> None:
+    """A TLS transport by itself holds half a megabyte before it says that it is full."""
+    transport = Transport()
+    await (await started(connection(transport)))(hub)
+    assert transport.limit == HIGH_WATER == 64 * 1024
 
 
 async def test_systems_without_a_user_timeout_have_the_buffer_bounded(

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headwater import wire
-from headwater.asgi.stream import DETACH
+from headwater.asgi.stream import DETACH, HIGH_WATER
 from headwater.hub import Hub
 from headwater.stream import CloseReason, Stream
 
@@ -220,6 +220,7 @@ class DetachingProtocol(HttpToolsProtocol):
         stream = StreamProtocol(transport, self.connections, hub, chunked=chunked, is_full=self.flow.write_paused)
         self.flow.resume_reading()
         transport.set_protocol(stream)
+        transport.set_write_buffer_limits(HIGH_WATER)  # over TLS it would be half a megabyte
         self.connections.discard(self)
         self.connections.add(cast(Any, stream))  # for uvicorn's shutdown, which calls `shutdown` on each
         self._unset_keepalive_if_required()

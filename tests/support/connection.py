@@ -23,6 +23,7 @@ class Transport(asyncio.Transport):
     def __init__(self, sock: socket.socket | None = None, *, high_water: int = 1 << 30) -> None:
         super().__init__({"socket": sock} if sock else {})
         self.high_water = high_water
+        self.limit: int | None = None
         self.written = b""
         self.ended = ""
         self.protocol: Any = None
@@ -49,6 +50,10 @@ class Transport(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """The new owner."""
         self.protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """How much is too much; the one that a test gave counts."""
+        self.limit = high
 
     def pause_reading(self) -> None:
         """Nothing to pause."""
