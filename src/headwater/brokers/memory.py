@@ -7,7 +7,7 @@ threads it does by never awaiting in the middle: every method runs whole between
 from __future__ import annotations
 
 import time as clock
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from heapq import merge
@@ -165,8 +165,9 @@ class MemoryBroker:
 
     async def position_at(self, time: int) -> Position:
         self._check_open()
-        later = next((event for event in self._log.values() if event.time >= time), None)
-        return self._position(self._head if later is None else later.position.seq - 1)
+        # Times rise with positions, so each channel can be searched by halves; a walk over the log would hold up the loop.
+        later = (channel.first_at(time) for channel in self._channels.values())
+        return self._position(min((seq - 1 for seq in later if seq is not None), default=self._head))
 
     async def horizon(self, channels: Collection[str]) -> Position:
         self._check_open()
@@ -264,6 +265,11 @@ class _Channel:
     def count_through(self, seq: int) -> int:
         return bisect_right(self.events, seq, key=_seq)
 
+    def first_at(self, time: int) -> int | None:
+        """The seq of the first event that was accepted at `time` or later."""
+        index = bisect_left(self.events, time, key=_time)
+        return self.events[index].position.seq if index < len(self.events) else None
+
     def info(self, name: str) -> ChannelInfo:
         last = self.events[-1]
         return ChannelInfo(name, len(self.events), self.bytes, last.position, last.time)
@@ -271,3 +277,7 @@ class _Channel:
 
 def _seq(event: Event) -> int:
     return event.position.seq
+
+
+def _time(event: Event) -> int:
+    return event.time
