@@ -312,12 +312,18 @@ def test_counts_are_what_is_open(steps: list[tuple[bool, str | None, str | None]
         ("fe80::1%eth0", "fe80::/64"),
         ("::ffff:192.0.2.7", "192.0.2.7"),
         ("::1", "::/64"),
+        ("192.0.2.7:51234", "192.0.2.7"),
+        ("[2001:db8:1:2::1]:51234", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::1]", "2001:db8:1:2::/64"),
         ("testclient", "testclient"),
+        ("testclient:80", "testclient:80"),
+        ("[", "["),
         ("", ""),
     ],
 )
 def test_addresses_are_grouped(address: str, group: str) -> None:
-    """An IPv6 /64 is one address, an IPv4 address is the same however it is written, and other text is itself."""
+    """An IPv6 /64 is one address, an IPv4 address is the same however it is written, and other text is itself. A port does
+    not count: a client has a new one for each connection, and some proxies pass it on."""
     assert address_group(address) == group
 
 

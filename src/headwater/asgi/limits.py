@@ -319,9 +319,13 @@ class _Counter:
 
 def address_group(address: str) -> str:
     """What counts as one address: an IPv4 address, or the /64 of an IPv6 one, since a single machine has all of its /64 to
-    choose from. Text that is no address stands for itself."""
+    choose from. A port, which some proxies add and some servers leave there, is no part of it. Text that is no address
+    stands for itself."""
+    host = address[1:].partition("]")[0] if address[:1] == "[" else address
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv4Address):
