@@ -57,7 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if own_coverage is not None:
         config.pluginmanager.register(own_coverage)
     if config.option.shuffle == 0:
-        config.option.shuffle = random.randrange(1, 1_000_000)
+        # through the environment, so that workers of pytest-xdist have the same
+        config.option.shuffle = int(os.environ.setdefault("SHUFFLE_SEED", str(random.randrange(1, 1_000_000))))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
