@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from headwater import server, wire
 from headwater.brokers import open_broker
 from headwater.hub import Hub, Subscription
-from headwater.server import DetachingProtocol, StreamProtocol, config, http_protocol, self_check
+from headwater.server import DetachingProtocol, KeepingProtocol, StreamProtocol, config, http_protocol, self_check
 from tests.support.connection import (
     REQUEST,
     Transport,
@@ -293,7 +293,14 @@ def test_t02_attributes_of_a_request_are_looked_for_too(monkeypatch: pytest.Monk
 
 def test_the_direct_way_can_be_switched_off() -> None:
     """For applications whose middlewares must see every byte."""
-    assert http_protocol(direct=False) == "auto"
+    assert http_protocol(direct=False) is KeepingProtocol
+
+
+async def test_a_protocol_may_keep_its_connections(hub: Hub) -> None:
+    """Streams then go through ASGI; what a connection may send and hold stays bounded all the same."""
+    protocol = connection(Transport())
+    protocol.lets_go = False
+    assert await (await started(protocol))(hub) is None
 
 
 def test_t40_a_concurrency_limit_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:

@@ -115,6 +115,20 @@ async def test_a_request_that_is_being_answered_may_take_its_time(monkeypatch: p
     protocol.connection_lost(None)
 
 
+class Gone(socket.socket):
+    """A socket as uvloop shows it when its transport is closed."""
+
+    def setsockopt(self, *args: Any) -> None:
+        """Fail as that does."""
+        raise ValueError("negative file descriptor")
+
+
+async def test_a_transport_that_is_just_closed_has_nothing_to_bound(hub: Hub) -> None:
+    """The stream hears of it in a moment; this is no error."""
+    with Gone() as gone:
+        assert await (await started(connection(Transport(gone))))(hub) is not None
+
+
 async def test_a_client_that_takes_nothing_of_an_answer_is_given_up() -> None:
     """Not only streams: the kernel ends any connection whose peer takes nothing, before it would by itself."""
     with socket.socket() as sock:

@@ -137,6 +137,8 @@ class DetachingProtocol(HttpToolsProtocol):
     Also for use without our command: `uvicorn --http headwater.server:DetachingProtocol app:app`.
     """
 
+    lets_go = True  # of connections whose stream has begun
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unused = 0  # bytes since the parser last made something of them
@@ -231,6 +233,12 @@ class DetachingProtocol(HttpToolsProtocol):
         return stream
 
 
+class KeepingProtocol(DetachingProtocol):
+    """The same, but streams go through ASGI: for applications whose middlewares must see every byte."""
+
+    lets_go = False
+
+
 class _Detach:
     """The offer in one request's scope."""
 
@@ -264,8 +272,8 @@ class _Detach:
     async def __call__(self, hub: Hub) -> StreamProtocol | None:
         """The connection as a writer, once the head is on the wire; None if it cannot be had.
 
-        Not if a middleware holds the head back or encodes the body, not if the request's own body is still coming, not if the
-        connection is already answering something else.
+        Not if the server keeps its connections, if a middleware holds the head back or encodes the body, if the request's own
+        body is still coming, or if the connection is already answering something else.
         """
         cycle, protocol = self._cycle, self._protocol
         for _ in range(PATIENCE):
@@ -273,7 +281,8 @@ class _Detach:
                 break
             await asyncio.sleep(0)
         if (
-            not cycle.response_started
+            not protocol.lets_go
+            or not cycle.response_started
             or cycle.response_complete
             or cycle.disconnected
             or cycle.more_body
@@ -299,7 +308,7 @@ def _bound(transport: asyncio.Transport, seconds: float) -> None:
     longer than we wait for a slow one. By itself Linux grows a send buffer to megabytes, and notices a client whose network
     is gone after a quarter of an hour of retransmissions."""
     if (sock := transport.get_extra_info("socket")) is not None and sock.family in _INTERNET:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # it may just have been closed
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     _give_up_after(transport, seconds + 10)
 
@@ -308,7 +317,7 @@ def _give_up_after(transport: asyncio.Transport, seconds: float) -> None:
     """Have the kernel end the connection once its peer has taken nothing for so long. Only Linux can."""
     sock, option = transport.get_extra_info("socket"), getattr(socket, "TCP_USER_TIMEOUT", None)
     if sock is not None and sock.family in _INTERNET and option is not None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # it may just have been closed
             sock.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
 
 
@@ -329,16 +338,14 @@ def self_check() -> list[str]:
 
 
 def http_protocol(*, direct: bool = True) -> type[asyncio.Protocol] | str:
-    """The value for uvicorn's `http` setting: the detaching protocol, or uvicorn's own choice where that cannot work or is
-    not wanted."""
-    if not direct:
-        return "auto"
+    """The value for uvicorn's `http` setting: our protocol, detaching or not, or uvicorn's own choice where that cannot
+    work."""
     if missing := self_check():
         log.warning(
             "uvicorn %s lacks %s: streams go through ASGI, which costs more", uvicorn.__version__, ", ".join(missing)
         )
         return "auto"
-    return DetachingProtocol
+    return DetachingProtocol if direct else KeepingProtocol
 
 
 def config(app: Any, *, direct: bool = True, grace: float = 10.0, **options: Any) -> uvicorn.Config:
