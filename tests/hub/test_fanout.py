@@ -188,7 +188,7 @@ async def test_a_chunked_stream_gets_one_chunk_a_write(bench: Bench) -> None:
 async def test_a_view_without_live_streams_costs_no_write(bench: Bench) -> None:
     """Its streams lag or replay, and come to the event by themselves."""
     pipe, stream, view = bench.listen()
-    view.live.remove(stream)
+    view.live.discard(stream)
     bench.take(*events(1))
     assert (pipe.writes, view.pending, bench.fanout.position) == ([], [], 1)
 
@@ -202,7 +202,7 @@ async def test_a_burst_is_written_in_slices(bench: Bench) -> None:
         pipe.writes.append(data)
         places.append(bench.fanout.position)
         if len(places) == 2:
-            view.live.remove(stream)
+            view.live.discard(stream)
 
     stream.write = write
     burst = [event(seq, '"' + "x" * 10_000 + '"') for seq in range(1, 101)]
@@ -334,7 +334,7 @@ def test_quantiles_are_upper_bounds_of_buckets() -> None:
 async def test_a_full_stream_is_not_written_to_and_nobody_waits_for_it(bench: Bench) -> None:
     """Its state decides: what is not in the live set does not exist for the fan-out."""
     full, stream, view = bench.listen()
-    view.live.remove(stream)
+    view.live.discard(stream)
     stream.happen(Happening.FULL)
     others = [bench.live() for _ in range(3)]
     bench.take(*events(1))

@@ -2,6 +2,7 @@
 
 registry      channels, and the views through which streams see them
 ring          encoded frames of the recent past
+live          the streams that are written to
 fanout        the hot path: received events to live streams
 handoff       streams that are behind are brought forward
 reading       pages of the log, read once for everyone
@@ -13,6 +14,7 @@ opening       a subscription on its way to become a stream
 streams       what happens to the streams open here
 frames        the hub's own frames
 poll          the same read, as request and answer
+probe         what is published arrives
 publishing    the other direction: drafts to the log
 observers     who is told that streams open and end
 statistics    what a hub says about itself

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from headwater.event import Event, Position
+from headwater.hub.live import Fault
 from headwater.hub.registry import Registry, View
 from headwater.hub.ring import Frame, joined
 from headwater.stream import Stream
@@ -146,7 +147,7 @@ class Fanout:
         self._pending = 0
         dirty, self._dirty = self._dirty, []
         oldest = dirty[0].pending[0].event.time if dirty else 0
-        broken: list[tuple[Stream, Exception]] = []
+        broken: list[Fault] = []
         for view in dirty:
             frames, view.pending = view.pending, []
             view.forget()
@@ -157,12 +158,7 @@ class Fanout:
             view.events_out += len(frames)
             self.deliveries += len(frames) * len(view.live)
             self.bytes_out += len(data) * len(view.live)
-            # A copy, because a full socket takes its stream out of the live set from within write().
-            for stream in tuple(view.live):
-                try:
-                    stream.write(data)
-                except Exception as error:
-                    broken.append((stream, error))
+            broken += view.live.write(data)
         if dirty:
             self.flushes += 1
             self.latency.observe(self._wall() * 1000 - oldest)

@@ -93,7 +93,7 @@ class Handoff:
     def leave_live(self, stream: Stream) -> None:
         """Take a stream out of the live set, with everything up to the fan-out's position written."""
         view: View = stream.view
-        view.live.remove(stream)
+        view.live.discard(stream)
         stream.position = self._fanout.position
         stream.bytes_base += view.bytes_out
         stream.events_base += view.events_out

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
+from headwater.hub.live import Live
 from headwater.hub.ring import Audience, Batch, Budget, Frame, Ring, merged
 from headwater.stream import Stream
 
@@ -44,11 +45,9 @@ class View:
     def __init__(self, channels: tuple[Channel, ...], audience: Audience) -> None:
         self.channels = channels
         self.audience = audience
-        self.live: set[Stream] = set()  # those that the fan-out writes to
+        self.live = Live()  # those that the fan-out writes to
         self.members = 0  # all of them, in whatever state
-        self.pending: list[
-            Frame
-        ] = []  # frames received and not yet flushed; emptied in the same loop turn or soon after
+        self.pending: list[Frame] = []  # received and not yet flushed; emptied in the same loop turn or soon after
         self.bytes_out = 0  # written to each stream that was live all the time
         self.events_out = 0
         self._memo: tuple[int, Batch] | None = None
