@@ -38,6 +38,12 @@ def test_development_mode_is_for_this_machine() -> None:
         serve.make_app(Settings(broker="memory://", dev=True, host="0.0.0.0"), "x" * 32)
 
 
+def test_several_workers_need_a_log_that_they_share() -> None:
+    """In memory each would have one of its own, and half of the events would reach nobody."""
+    with pytest.raises(ConfigurationError, match="2 workers are to serve a log in memory"):
+        serve.make_app(Settings(broker="memory://", dev=True, workers=2), "x" * 32)
+
+
 async def test_settings_reach_the_application() -> None:
     """Limits, tokens and retention are what the settings say."""
     settings = Settings(broker="memory://", jwt_secret=SECRET, max_event_bytes=10)

@@ -87,8 +87,23 @@ def make_hub(settings: Settings) -> Hub:
     )
 
 
+def check_shared(settings: Settings) -> None:
+    """Refuse several processes with a log of their own each: what is published to one would not reach the others' streams,
+    and a ticket would be good once in each.
+
+    Raises:
+        ConfigurationError: the log is in memory, and there are several workers.
+    """
+    if settings.workers > 1 and settings.broker.startswith("memory:"):
+        raise ConfigurationError(
+            f"{settings.workers} workers are to serve a log in memory, which each of them has for itself",
+            expected="a log that processes can share, such as sqlite:///headwater.db, or one worker",
+        )
+
+
 def make_app(settings: Settings, ticket_secret: str) -> ASGIApp:
     """The hub's application."""
+    check_shared(settings)
     tokens = token_settings(settings)
     check_secure(tokens, dev=settings.dev, host=settings.host)
     hub = make_hub(settings)
