@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import resource
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,6 +92,80 @@ def test_numbers_that_deserve_a_look() -> None:
     stats = {"lagging": 2, "resets": {"expired": 1}, "rejections": {"Not allowed": 3}}
     assert [finding.grade for finding in doctor._numbers(stats)] == [Grade.NOTE] * 3
     assert list(doctor._numbers({"lagging": 0, "resets": {}, "rejections": {}})) == []
+
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@contextmanager
+def answering(answer: Answer) -> Iterator[str]:
+    """A server whose every GET is given to `answer`; yields its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def body(content: bytes) -> Answer:
+    """Answer with this."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return answer
+
+
+@pytest.mark.parametrize("content", [b"[]", b"<html>", b"\xff", pytest.param(b"[" * 100_000, id="deep")])
+def test_what_is_no_hub_is_said_to_be_none(content: bytes) -> None:
+    """Another server's answer is a finding like others."""
+    with answering(body(content)) as url:
+        *_, last = doctor.hub(url, None)
+    assert (last.grade, last.text) == (Grade.BAD, f"hub {url}/stats: what answers there is no hub")
+
+
+def test_what_is_no_http_is_a_finding() -> None:
+    """Anything may listen on a port."""
+
+    def greet(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"SSH-2.0-x\r\n")
+
+    with answering(greet) as url:
+        assert {finding.grade for finding in doctor.hub(url, None)} == {Grade.BAD}
+
+
+def test_the_token_goes_to_the_hub_alone() -> None:
+    """It is an administrator's. Whoever an answer leads to does not get it."""
+    seen: list[str | None] = []
+
+    def elsewhere(handler: BaseHTTPRequestHandler) -> None:
+        seen.append(handler.headers["Authorization"])
+        body(b"{}")(handler)
+
+    with answering(elsewhere) as other:
+
+        def redirect(handler: BaseHTTPRequestHandler) -> None:
+            assert handler.headers["Authorization"] == "Bearer secret"
+            handler.send_response(302)
+            handler.send_header("Location", other)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        with answering(redirect) as url:
+            assert {finding.grade for finding in doctor.hub(url, "secret")} == {Grade.GOOD}
+    assert seen == [None] * 3
 
 
 def test_the_hub_is_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

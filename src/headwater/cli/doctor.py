@@ -7,15 +7,17 @@ Changes nothing but the log's probe channel. Must not serve.
 from __future__ import annotations
 
 import asyncio
-import json
 import resource
 import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from http.client import HTTPException
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from headwater.auth import check_secure
 from headwater.cli.serve import make_hub, token_settings
@@ -124,17 +126,27 @@ def log(settings: Settings) -> Iterator[Finding]:
 def hub(url: str, token: str | None) -> Iterator[Finding]:
     """What a running hub says of itself."""
     for path in ("/healthz", "/readyz", "/stats"):
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            request = urllib.request.Request(url.rstrip("/") + path, headers=headers)
+            request = urllib.request.Request(url.rstrip("/") + path)
+            if token:
+                request.add_unredirected_header("Authorization", f"Bearer {token}")  # not for whoever it leads to
             with urllib.request.urlopen(request, timeout=10) as answer:
                 body = answer.read(1 << 20)
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except (urllib.error.URLError, OSError, ValueError, HTTPException) as error:
             yield Finding(Grade.BAD, f"hub {url}{path}: {error}")
             continue
         yield Finding(Grade.GOOD, f"hub {url}{path} answers")
         if path == "/stats":
-            yield from _numbers(json.loads(body))
+            yield from _numbers_in(body, url)
+
+
+def _numbers_in(body: bytes, url: str) -> Iterator[Finding]:
+    try:
+        stats = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        yield Finding(Grade.BAD, f"hub {url}/stats: what answers there is no hub")
+    else:
+        yield from _numbers(stats)
 
 
 def _numbers(stats: Mapping[str, object]) -> Iterator[Finding]:
