@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import socket
 import ssl
@@ -14,15 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from headwater.auth import jwks
 from headwater.auth.configuration import TokenSettings
 from headwater.auth.jwks import MAX_BYTES, FetchFailed, fetch
 from headwater.auth.tokens import Verifier
-from tests.support.tokens import NOW, jwk, private_key, signed
+from tests.support.certificates import self_signed
+from tests.support.tokens import NOW, jwk, signed
 
 SET = json.dumps({"keys": [jwk("RSA", "one"), jwk("P-256", "two")]}).encode()
 
@@ -187,8 +183,8 @@ def test_a_head_has_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         while not over.wait(0.01):
             request.wfile.write(b"x")
 
-    with serving(drip, self_signed(tmp_path) if is_encrypted else None) as url:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    with serving(drip, tls(tmp_path) if is_encrypted else None) as url:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
         with pytest.raises(FetchFailed, match=r"no answer within 0\.3 s"):
             fetch(url, 0.3)
         over.set()
@@ -223,37 +219,19 @@ def test_broken_answers_are_failed_fetches() -> None:
         fetch(url, 5.0)
 
 
-def self_signed(folder: Path) -> ssl.SSLContext:
+def tls(folder: Path) -> ssl.SSLContext:
     """A TLS server's context with a certificate that nobody but itself vouches for."""
-    key = private_key("P-256")
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path = folder / "server.pem"
-    path.write_bytes(pem + certificate.public_bytes(Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
+    context.load_cert_chain(*self_signed(folder))
     return context
 
 
 def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that nobody vouches for is refused, and the same one is believed once somebody does."""
-    with serving(body(SET), self_signed(tmp_path)) as url:
+    with serving(body(SET), tls(tmp_path)) as url:
         with pytest.raises(FetchFailed, match="CERTIFICATE_VERIFY_FAILED"):
             fetch(url, 5.0)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
         assert set(fetch(url, 5.0)) == {"one", "two"}
 
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import signal
 import socket
-import ssl
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from headwater.cli import running as work
 from headwater.cli.settings import Settings
 from headwater.errors import ConfigurationError
+from tests.support.certificates import self_signed
 from tests.support.server import running
 
 APP = """
@@ -180,36 +175,19 @@ def test_an_ipv6_address_is_shown_in_brackets(caplog: pytest.LogCaptureFixture) 
 
 
 async def test_it_serves_https_itself(folder: Path) -> None:
-    """With a certificate and its key; streams over TLS take their connections over like any other."""
-    certificate, key = certified(folder)
+    """With a certificate and its key, which curl is told to trust; a stream over TLS ends as properly as any other."""
+    certificate, key = self_signed(folder)
     args = ["--tls-cert", str(certificate), "--tls-key", str(key)]
     async with running("mine:app", args=args, cwd=folder) as server:
         await server.printed(r"on https://127\.0\.0\.1:")
         command = ["curl", "-sS", "--cacert", str(certificate), f"https://127.0.0.1:{server.port}/"]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert (await process.communicate())[0] == b"https"
-
-
-def certified(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = folder / "cert.pem", folder / "key.pem"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    assert ssl.create_default_context(cafile=pem)
-    return pem, private
+    async with running("tests.e2e.apps:app", args=args) as server:
+        command = ["curl", "-sSN", "--cacert", str(certificate), f"https://127.0.0.1:{server.port}/stream/a"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        await process.stdout.readuntil(b"event: connected")
+        await server.stop()
+        assert b"event: closing" in (await process.communicate())[0]
+        assert process.returncode == 0
