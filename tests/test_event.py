@@ -24,6 +24,7 @@ from headwater.event import (
     Event,
     Position,
     ResetReason,
+    byte_length,
 )
 
 epochs = st.from_regex(r"[a-z0-9]{1,16}", fullmatch=True)
@@ -311,3 +312,9 @@ def test_an_event_is_a_draft_with_a_position() -> None:
     assert event == Event(
         position=Position("e", 5), time=17, channel="a", type="t", data="x", text=True, permissions=frozenset({"p"})
     )
+
+
+@given(st.text())
+def test_a_length_in_bytes_is_that_of_the_utf_8(text: str) -> None:
+    """Whatever the alphabet."""
+    assert byte_length(text) == len(text.encode())

@@ -162,6 +162,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def byte_length(text: str) -> int:
+    """Bytes of `text` as UTF-8. For ASCII, which most data is, without making them."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def _check_type(type: object) -> None:
     if not isinstance(type, str) or not type:
         raise InvalidEvent(f"event type {type!r} is not a name", expected=f"1 to {MAX_TYPE_LENGTH} characters")

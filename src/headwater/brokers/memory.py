@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from headwater.brokers.base import ChannelInfo, Feed, Page, Retention
 from headwater.brokers.shared import fingerprint, new_epoch, rule_for
 from headwater.errors import BrokerUnavailable, ConfigurationError, IdempotencyConflict, PositionLost
-from headwater.event import Draft, Event, Position, ResetReason
+from headwater.event import Draft, Event, Position, ResetReason, byte_length
 
 SWEEP_INTERVAL = 10_000  # milliseconds between looks at every channel's age; an append looks only at its own channels
 MAX_MARKS = 10_000  # channels without events whose pruning is remembered one by one
@@ -122,7 +122,7 @@ class MemoryBroker:
         if channel is None:
             mark = self._marks.pop(draft.channel, self._floor)
             channel = self._channels[draft.channel] = _Channel(mark)
-        size = len(draft.data.encode())
+        size = byte_length(draft.data)
         channel.events.append(event)
         channel.bytes += size
         self._bytes += size
@@ -215,7 +215,7 @@ class MemoryBroker:
     def _remove_first(self, name: str) -> int:
         channel = self._channels[name]
         event = channel.events.pop(0)
-        size = len(event.data.encode())
+        size = byte_length(event.data)
         channel.mark = event.position.seq
         channel.bytes -= size
         self._bytes -= size

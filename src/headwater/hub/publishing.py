@@ -13,7 +13,7 @@ from typing import Any
 from headwater.brokers.base import Broker
 from headwater.channels import check_channel
 from headwater.errors import HeadwaterError, TooLarge, Unavailable
-from headwater.event import Draft, Position
+from headwater.event import Draft, Position, byte_length
 
 
 def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -90,7 +90,7 @@ class Publishing:
         return positions
 
     def _check_size(self, draft: Draft) -> None:
-        if self.max_event_bytes and (size := len(draft.data.encode())) > self.max_event_bytes:
+        if self.max_event_bytes and (size := byte_length(draft.data)) > self.max_event_bytes:
             raise TooLarge(
                 f"an event of {size} bytes",
                 expected=f"at most {self.max_event_bytes}",

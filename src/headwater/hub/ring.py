@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from headwater import wire
-from headwater.event import Event
+from headwater.event import Event, byte_length
 
 PIECE_BYTES = 64 * 1024
 """How much replay is written before looking whether the socket is full: the transport's default high-water mark."""
@@ -36,10 +36,9 @@ class Frame:
         self.event = event
         self.seq = event.position.seq
         self.permissions = event.permissions
-        data = event.data
         # What it weighs in a ring: its data three times (event, frame, chunk), and about 600 bytes for what is around it,
         # measured with tracemalloc.
-        self.size = 3 * (len(data) if data.isascii() else len(data.encode())) + 600
+        self.size = 3 * byte_length(event.data) + 600
         self._plain: bytes | None = None
         self._labelled: bytes | None = None
         self._chunks: list[bytes | None] = [None, None]  # plain, labelled

@@ -14,7 +14,7 @@ import msgspec
 from headwater.brokers.shared import fingerprint
 from headwater.brokers.sqlite.sql import SQL
 from headwater.errors import IdempotencyConflict
-from headwater.event import Draft
+from headwater.event import Draft, byte_length
 
 _dump = msgspec.json.encode
 _counts = msgspec.json.Decoder(list[tuple[int, str, int, int]])
@@ -143,7 +143,7 @@ def _conflict(key: str) -> IdempotencyConflict:
 
 def _write_events(connection: sqlite3.Connection, log: Log, fresh: Sequence[Draft]) -> list[Counts]:
     base = log.head
-    sizes = [len(draft.data) if draft.data.isascii() else len(draft.data.encode()) for draft in fresh]
+    sizes = [byte_length(draft.data) for draft in fresh]
     touched = _count_in(connection, log, fresh, sizes)
     ids = {counts.name: counts.id for counts in touched}
     rows = (
