@@ -18,7 +18,7 @@ one is written."""
 
 PER_WORD = 12
 
-DRAFTS = 6
+DRAFTS = 16  # about every second one fits; six of them still failed in one room of sixty
 
 OPENINGS = (
     "Nobody had slept in {title} since the winter in which the clocks stopped agreeing with each other.",
