@@ -30,7 +30,7 @@ from tests.support.source import (
 )
 
 ROOMS = (
-    *("errors", "single_flight", "channels", "event", "wire", "brokers", "auth", "stream", "hub", "asgi", "server"),
+    *("errors", "single_flight", "channels", "event", "wire", "brokers", "changes", "auth", "stream", "hub", "asgi", "server"),
     *("client", "testing", "", "cli", "__main__"),
 )
 """From the ground up: a module imports only from its own room and from those before it. The room without a name is the
@@ -51,7 +51,7 @@ THIRD_PARTY = {
     "prometheus_client": {"asgi"},
     "httpx2": {"client"},
     "redis": {"brokers.redis"},
-    "psycopg": {"brokers.postgres"},
+    "psycopg": {"brokers.postgres", "changes"},
 }
 """Which rooms (or modules) may import which foreign package."""
 

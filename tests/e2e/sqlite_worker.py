@@ -34,7 +34,7 @@ class Feed:
         """See `headwater.brokers.base.Feed`."""
         self.seqs += [event.position.seq for event in events]
 
-    def restart(self, head: Position) -> None:
+    def restart(self, head: Position, lost: bool = False) -> None:
         """See `headwater.brokers.base.Feed`."""
         raise AssertionError(f"the log began anew at {head}")
 

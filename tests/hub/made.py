@@ -73,7 +73,7 @@ class Node:
         """See `Feed.receive`."""
         self.fanout.take(events, upto.seq)
 
-    def restart(self, head: Position) -> None:
+    def restart(self, head: Position, lost: bool = False) -> None:
         """See `Feed.restart`."""
         self.fanout.restart(head)
 

@@ -6,6 +6,7 @@ A broker's module, and with it its driver, is imported only when a URL asks for 
 from __future__ import annotations
 
 import importlib
+import re
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -15,15 +16,20 @@ from headwater.errors import ConfigurationError
 _MODULES = {
     "memory": "headwater.brokers.memory",
     "sqlite": "headwater.brokers.sqlite",
+    **dict.fromkeys(("redis", "rediss", "redis+sentinel", "rediss+sentinel"), "headwater.brokers.redis"),
+    **dict.fromkeys(("postgresql", "postgres"), "headwater.brokers.postgres"),
 }
-_EXPECTED = "memory://, sqlite:///relative.db or sqlite:////absolute/path.db"
+_EXTRAS = {"headwater.brokers.redis": "redis", "headwater.brokers.postgres": "postgres"}
+_EXPECTED = "memory://, sqlite:///file.db, redis://host:6379/0 or postgresql://user@host/database"
+_PASSWORD = re.compile(r"(?<=:)(?<!://)[^/?#]*(?=@)|(?<=password=)[^&#]*")
 
 
 def open_broker(url: str, *, retention: Retention = Retention()) -> Broker:  # noqa: B008 (frozen, so safe to share)
     """The broker that `url` names, not yet connected: its `open` does that.
 
     Args:
-        url: `memory://`, `sqlite:///relative.db` or `sqlite:////absolute/path.db`; options follow as a query.
+        url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute/path.db`, `redis://host:6379/0` (or `rediss://`,
+            `redis+sentinel://`) or `postgresql://user@host/database`; options follow as a query.
         retention: what the log keeps.
 
     Raises:
@@ -31,13 +37,17 @@ def open_broker(url: str, *, retention: Retention = Retention()) -> Broker:  # n
     """
     scheme = urlsplit(url).scheme
     if scheme not in _MODULES:
-        shown = repr(url[:80]) if "@" not in url else f"a {scheme} URL"  # which may hold a password
-        raise ConfigurationError(f"{shown} names no broker", expected=_EXPECTED)
+        raise ConfigurationError(f"{redacted(url)[:80]!r} names no broker", expected=_EXPECTED)
     try:
         module = importlib.import_module(_MODULES[scheme])
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"the {scheme} broker needs {error.name}, which is not installed",
-            fix=f"install it with: pip install 'headwater[{scheme}]'",
+            fix=f"install it with: pip install 'headwater[{_EXTRAS[_MODULES[scheme]]}]'",
         ) from error
     return cast(Broker, module.from_url(url, retention))
+
+
+def redacted(url: str) -> str:
+    """`url` as it may be shown and logged: without its passwords."""
+    return _PASSWORD.sub("***", url)

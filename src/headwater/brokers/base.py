@@ -36,9 +36,10 @@ class Feed(Protocol):
         """Take the next events of the followed channels, in order. The feed is then complete through `upto`, which may be
         later than the last event (events of other channels lie between) or come with no events at all."""
 
-    def restart(self, head: Position) -> None:
+    def restart(self, head: Position, lost: bool = False) -> None:
         """The feed cannot go on from where it was, and goes on from `head`: the log has begun a new epoch, in which no
-        earlier position means anything, or (in the same epoch) followed events were removed before this node got them."""
+        earlier position means anything, or (in the same epoch) followed events were removed before this node got them.
+        `lost` says that an event was missed which later ones have overtaken, so that it cannot come in order any more."""
 
 
 class Page(msgspec.Struct, frozen=True):

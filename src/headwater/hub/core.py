@@ -202,9 +202,9 @@ class Hub(Publishing):
         """See `Feed.receive`."""
         self.fanout.take(events, upto.seq)
 
-    def restart(self, head: Position) -> None:
+    def restart(self, head: Position, lost: bool = False) -> None:
         """See `Feed.restart`. With the epoch that we know, the feed has only lost its place: the streams keep theirs, and
-        catch up from the log."""
+        catch up from the log; unless something was overtaken, which only a reset can tell them."""
         is_new = head.epoch != self.fanout.epoch or head.seq < self.fanout.received
         log.warning("the feed begins anew", extra={"epoch": head.epoch, "position": head.seq, "new": is_new})
         self.streams.rewind()
@@ -214,7 +214,7 @@ class Hub(Publishing):
         for channel in self.registry.channels.values():
             channel.ring.restart(head.seq)
             channel.arrived()
-        self.streams.resume(ResetReason.EPOCH_CHANGED if is_new else None)
+        self.streams.resume(ResetReason.EPOCH_CHANGED if is_new else ResetReason.OVERFLOW if lost else None)
 
     # -- subscribing -----------------------------------------------------------------------------------------------------
 

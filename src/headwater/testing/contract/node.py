@@ -48,7 +48,7 @@ class Recorder:
         self.upto = upto
         self._news.set()
 
-    def restart(self, head: Position) -> None:
+    def restart(self, head: Position, lost: bool = False) -> None:
         """See `headwater.brokers.base.Feed`."""
         self._check_call("restart")
         self.restarts.append(head)
