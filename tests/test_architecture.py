@@ -30,8 +30,8 @@ from tests.support.source import (
 )
 
 ROOMS = (
-    *("errors", "single_flight", "channels", "event", "wire", "brokers", "changes", "auth", "stream", "hub", "asgi", "server"),
-    *("client", "testing", "", "cli", "__main__"),
+    *("errors", "single_flight", "channels", "event", "wire", "brokers", "changes", "auth", "stream", "hub", "asgi"),
+    *("server", "client", "testing", "", "cli", "__main__"),
 )
 """From the ground up: a module imports only from its own room and from those before it. The room without a name is the
 package itself, which holds the public names."""
