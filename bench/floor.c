@@ -7,15 +7,9 @@
  * Usage: floor PORT
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "sockets.h"
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum { MAX_FD = 65536, MAX_REQUEST = 65536, BATCH = 256 };
@@ -115,10 +109,10 @@ static void readable(int fd)
 
 static void accept_all(int epoll, int listener)
 {
-    int fd, on = 1;
+    int fd;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
         struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        send_at_once(fd);
         epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
     }
 }
@@ -126,21 +120,16 @@ static void accept_all(int epoll, int listener)
 static int listen_on(int port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in address = loopback(0, port);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 4096)) {
-        perror("floor: cannot listen");
-        exit(1);
-    }
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 4096))
+        fatal("floor: cannot listen");
     return fd;
 }
 
 int main(int argc, char **argv)
 {
-    struct rlimit files;
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    allow_many_files();
     int listener = listen_on(argc > 1 ? atoi(argv[1]) : 0), epoll = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, ready[BATCH];
     epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);

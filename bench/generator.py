@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ class Answer:
         seconds: the command took this long.
         span: from the first publish to the last delivery.
         idle: share of the time in which there was nothing to do.
+        bytes: read from the streams' sockets: heads, chunks and all.
         wrong: streams that did not receive every event of the command exactly once.
         gone: connections that the server closed or refused.
         rejected: answers that were no success; `status` is the last such.
@@ -42,6 +43,7 @@ class Answer:
     published: int
     answered: int
     deliveries: int
+    bytes: int
     p50_us: float
     p99_us: float
     max_us: float
@@ -111,6 +113,13 @@ class Generator:
         """Publish and wait for nothing but the answers."""
         return self._command(f"post {connections} {batch} {events} {seconds}")
 
+    def listening(self, first: int, events: int, publish: Callable[[], object]) -> Answer:
+        """Call `publish`, which has someone else publish events numbered from `first`, and wait for all of them. The
+        load generator sleeps until they come, and leaves its core to whoever publishes."""
+        self._tell(f"listen {first} {events}")
+        publish()
+        return self._answer(f"listen {first} {events}")
+
     def close(self) -> None:
         """Close all streams."""
         self._command("close")
@@ -121,10 +130,16 @@ class Generator:
         self._command(f"{what} {path}")
 
     def _command(self, line: str) -> Answer:
+        self._tell(line)
+        return self._answer(line)
+
+    def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
+
+    def _answer(self, line: str) -> Answer:
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
             raise LoadGeneratorFailed(f"the load generator ended at {line!r}")

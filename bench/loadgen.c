@@ -12,26 +12,23 @@
  *   closed IN_FLIGHT SECONDS      publish event i as soon as every stream has event i - IN_FLIGHT; answer when all have all
  *   post CONNECTIONS BATCH EVENTS SECONDS      publish BATCH events per request on each connection, waiting for nothing but
  *                     the answers; stop after EVENTS events or SECONDS
+ *   listen FIRST EVENTS      wait for EVENTS events that someone else publishes, numbered from FIRST
  *   close             close all streams
  *
- * While it measures it polls and never sleeps, so that a server under test pays for no wake-ups of this process. A delivery
- * counts when its line has been read and parsed. In each answer, `idle` is the share of the time in which a poll found
- * nothing to do; `wrong` is how many streams did not receive every event of the command exactly once; `gone` is how many
- * connections the server closed or refused.
+ * While it measures it polls and never sleeps, except in `listen`, so that a server under test pays for no wake-ups of this
+ * process. A delivery counts when its line has been read and parsed. In each answer, `idle` is the share of the time in which
+ * there was nothing to do; `wrong` is how many streams did not receive every event of the command exactly once; `gone` is how
+ * many connections the server closed or refused.
  *
  * Usage: loadgen PORT
  */
 #define _GNU_SOURCE
 #include "reading.h"
+#include "sockets.h"
 #include "timing.h"
 #include "writing.h"
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -55,6 +52,7 @@ static struct {
     uint64_t began, idle, last_progress; /* nanoseconds */
     uint64_t first_number, published, complete, answered, deliveries, first_publish, last_delivery;
     uint64_t open_events; /* how many make a stream open */
+    uint64_t bytes; /* read from streams */
     int ready, gone, rejected, last_status;
     bool timing_answers;
     char last_id[LINE]; /* as the first stream received it */
@@ -62,12 +60,6 @@ static struct {
 } run;
 static uint64_t now;
 static uint32_t received[RING]; /* by event: how many streams have it */
-
-static void fatal(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 /* ---- what arrives ---- */
 
@@ -148,19 +140,8 @@ static void send_request(struct connection *c, const char *bytes, size_t length)
 
 static void connect_to_server(struct connection *c, int source)
 {
-    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK + source)}};
     struct epoll_event event = {.events = EPOLLIN | (c->is_stream ? EPOLLOUT : 0), .data.ptr = c};
-    int on = 1;
-    c->fd = socket(AF_INET, SOCK_STREAM | (c->is_stream ? SOCK_NONBLOCK : 0), 0);
-    if (c->fd < 0)
-        fatal("socket");
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    if (bind(c->fd, (struct sockaddr *)&from, sizeof from))
-        fatal("bind");
-    if (connect(c->fd, (struct sockaddr *)&server, sizeof server) && errno != EINPROGRESS)
-        fatal("connect");
+    c->fd = connect_from(source, port, !c->is_stream);
     epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
 }
 
@@ -210,20 +191,21 @@ static void readable(struct connection *c)
     static char bytes[1 << 18];
     ssize_t count = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
     now = clock_ns();
+    run.bytes += c->is_stream && count > 0 ? count : 0;
     if (count > 0)
         feed(c, bytes, count);
     else if (count == 0 || (errno != EAGAIN && errno != EINTR))
         hang_up(c);
 }
 
-/* Handles what is there and does not wait. */
-static void turn(void)
+/* Handles what is there, and waits for it at most so many milliseconds. */
+static void turn_within(int wait_ms)
 {
     struct epoll_event ready[1024];
     uint64_t before = clock_ns();
-    int count = epoll_wait(epoll, ready, sizeof ready / sizeof *ready, 0);
+    int count = epoll_wait(epoll, ready, sizeof ready / sizeof *ready, wait_ms);
     now = clock_ns();
-    if (!count)
+    if (!count || wait_ms)
         run.idle += now - before;
     for (int i = 0; i < count; i++) {
         struct connection *c = ready[i].data.ptr;
@@ -232,6 +214,11 @@ static void turn(void)
         if (c->fd >= 0 && ready[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
             readable(c);
     }
+}
+
+static void turn(void)
+{
+    turn_within(0);
 }
 
 /* Sees to the connections to publish on: new ones, and those that a server has closed for having been idle, or is about to. */
@@ -293,13 +280,13 @@ static int wrong(void)
 static void answer(void)
 {
     printf("{\"seconds\": %.6f, \"span\": %.6f, \"idle\": %.4f, \"streams\": %d, \"published\": %llu, \"answered\": %llu, "
-           "\"deliveries\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"wrong\": %d, \"gone\": %d, "
+           "\"deliveries\": %llu, \"bytes\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"wrong\": %d, \"gone\": %d, "
            "\"rejected\": %d, \"status\": %d, \"stuck\": %s, \"last_id\": \"%s\"}\n",
            elapsed(run.began, now), elapsed(run.first_publish, run.last_delivery),
            elapsed(0, run.idle) / (elapsed(run.began, now) + 1e-9), stream_count, (unsigned long long)run.published,
-           (unsigned long long)run.answered, (unsigned long long)run.deliveries, histogram_us(&run.latency, 0.5),
-           histogram_us(&run.latency, 0.99), histogram_us(&run.latency, 1), wrong(), run.gone, run.rejected,
-           run.last_status, stuck() ? "true" : "false", run.last_id);
+           (unsigned long long)run.answered, (unsigned long long)run.deliveries, (unsigned long long)run.bytes,
+           histogram_us(&run.latency, 0.5), histogram_us(&run.latency, 0.99), histogram_us(&run.latency, 1), wrong(),
+           run.gone, run.rejected, run.last_status, stuck() ? "true" : "false", run.last_id);
     fflush(stdout);
 }
 
@@ -352,6 +339,19 @@ static void publish_only(int connections, int batch, uint64_t events, double sec
     drain();
 }
 
+/* What another process publishes. It does not know when: waiting leaves the core to that process. */
+static void listen_to(uint64_t first, uint64_t events)
+{
+    for (uint64_t i = 0; i < events; i++)
+        received[(first + i) % RING] = 0;
+    run.first_number = first;
+    run.published = events;
+    next_number = first + events;
+    publisher_count = 0;
+    while (in_flight() && !stuck())
+        turn_within(100);
+}
+
 static void close_streams(void)
 {
     while (stream_count) {
@@ -379,6 +379,8 @@ static void command(const char *line)
         publish_closed(a, seconds);
     else if (sscanf(line, "post %d %d %d %lf", &a, &b, &c, &seconds) == 4 && b <= MAX_BATCH)
         publish_only(a, b, c, seconds);
+    else if (sscanf(line, "listen %d %d", &a, &b) == 2)
+        listen_to(a, b);
     else if (!strncmp(line, "close", 5))
         close_streams();
     else
@@ -389,10 +391,7 @@ static void command(const char *line)
 int main(int argc, char **argv)
 {
     char line[1024];
-    struct rlimit files;
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    allow_many_files();
     port = argc > 1 ? atoi(argv[1]) : 0;
     epoll = epoll_create1(0);
     while (fgets(line, sizeof line, stdin))

@@ -92,6 +92,7 @@ def answer() -> Answer:
         published=5,
         answered=5,
         deliveries=50,
+        bytes=8_000,
         p50_us=1.0,
         p99_us=2.0,
         max_us=3.0,
