@@ -8,9 +8,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.support.redis import SharedServers
 
 # Helpers that tests share fail with as much detail as the tests themselves.
 pytest.register_assert_rewrite("headwater.testing")
@@ -83,6 +87,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for group in files:
         generator.shuffle(group)
     items[:] = [item for group in files for item in group]
+
+
+@pytest.fixture(scope="session")
+def redis_servers() -> Iterator[SharedServers]:
+    """Redis servers for tests that do them no harm; `redis_servers.url()` is a log of the test's own."""
+    from tests.support.redis import shared_servers  # not before what is to be measured and rewritten
+
+    with shared_servers() as servers:
+        yield servers
 
 
 @pytest.fixture(autouse=True)
