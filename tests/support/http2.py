@@ -1,9 +1,10 @@
-"""A small HTTP/2 client over plain TCP that can end one stream of its connection, which ordinary clients do not."""
+"""A small HTTP/2 client that can end one stream of its connection, which ordinary clients do not."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -25,10 +26,11 @@ class Http2Client:
         self._decoder = Decoder()
         self._messages: list[Message] = []
 
-    def get(self, path: str) -> int:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> int:
         """Send a GET; the stream's number."""
         number = self._h2.get_next_available_stream_id()
         fields = [(":method", "GET"), (":path", path), (":scheme", "http"), (":authority", "localhost")]
+        fields += (headers or {}).items()
         self._h2.send_headers(number, fields, end_stream=True)
         self._writer.write(self._h2.data_to_send())
         return number
@@ -63,10 +65,12 @@ def _text(value: bytes | str) -> str:
 
 
 @asynccontextmanager
-async def http2(url: str) -> AsyncIterator[Http2Client]:
-    """A connection to the host and port of `url`, with prior knowledge that it speaks HTTP/2."""
+async def http2(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Http2Client]:
+    """A connection to the host and port of `url`: over TLS, or with prior knowledge that it speaks HTTP/2."""
     parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=tls)
+    if tls is not None:
+        assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
     try:
         yield Http2Client(reader, writer)
     finally:
