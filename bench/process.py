@@ -42,14 +42,17 @@ class Server:
     Args:
         command: what to run, listening on `port`.
         log: where its output goes.
+        core: that it is pinned to.
 
     Raises:
         ServerFailed: on entering, if it does not accept connections within 30 seconds.
     """
 
-    def __init__(self, command: Sequence[str], port: int, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, log: Path, environment: Mapping[str, str], core: int = SERVER_CORE
+    ) -> None:
         self.port = port
-        self._command = pinned(SERVER_CORE, command)
+        self._command = pinned(core, command)
         self._log = log
         self._environment = {**os.environ, **environment}
 
@@ -100,14 +103,15 @@ class Server:
 
     def cpu_ns(self) -> int:
         """CPU time used so far by all its processes and threads, in nanoseconds, kernel time included."""
-        return sum(_cpu_ns(pid) for pid in self._tree())
+        return sum(cpu_ns(pid) for pid in self._tree())
 
     def rss_bytes(self) -> int:
         """Resident memory of all its processes now. Pages that they share count once for each, before and after alike."""
         return sum(_rss_bytes(pid) for pid in self._tree())
 
 
-def _cpu_ns(pid: int) -> int:
+def cpu_ns(pid: int) -> int:
+    """CPU time used so far by the threads of one process, in nanoseconds, kernel time included."""
     try:  # exact, where the kernel keeps it; utime and stime count ticks of 10 ms
         return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     except OSError:

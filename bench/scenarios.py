@@ -43,6 +43,8 @@ class Plan:
         storm: streams that reconnect, and events each of them missed.
         repeats: of storms and of permission runs within one server.
         publish_seconds: per kind of publishing.
+        latency_events: per burst through Redis.
+        idle_seconds: in which is seen what nodes and Redis use while nothing happens.
     """
 
     deliveries: int = 30_000
@@ -52,9 +54,20 @@ class Plan:
     storm: tuple[int, int] = (2000, 100)
     repeats: int = 3
     publish_seconds: float = 2.0
+    latency_events: int = 400
+    idle_seconds: float = 6.0
 
 
-QUICK = Plan(deliveries=15_000, burst_seconds=1.0, bursts=2, load_seconds=1.0, repeats=2, publish_seconds=0.7)
+QUICK = Plan(
+    deliveries=15_000,
+    burst_seconds=1.0,
+    bursts=2,
+    load_seconds=1.0,
+    repeats=2,
+    publish_seconds=0.7,
+    latency_events=150,
+    idle_seconds=2.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,137 @@
+"""A process that publishes, in one of three ways: to Redis' own pub/sub, to the log in Redis, to a node over HTTP.
+
+A Python program with redis-py or with Headwater, as an application is one. The third way is a bare socket, because it is
+the node that is measured there and not an HTTP client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Protocol
+
+import redis.asyncio
+import uvloop
+
+from bench.redis.payload import Times, payload
+from bench.worker import Answer, obey
+from headwater.brokers import open_broker
+from headwater.event import Draft
+
+CHANNEL = "bench"
+
+
+class Way(Protocol):
+    """How events are published."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    async def publish(self, payloads: Sequence[str]) -> None:
+        """Publish; returns when they are."""
+
+
+class Pubsub:
+    """PUBLISH, and nothing that is kept."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.asyncio.Redis.from_url(url)
+
+    async def open(self) -> None:
+        await self._client.ping()
+
+    async def publish(self, payloads: Sequence[str]) -> None:
+        for data in payloads:
+            await self._client.publish(CHANNEL, data)
+
+
+class Log:
+    """Append to the log, as every publisher without a hub does."""
+
+    def __init__(self, url: str) -> None:
+        self._broker = open_broker(url)
+
+    async def open(self) -> None:
+        await self._broker.open()
+
+    async def publish(self, payloads: Sequence[str]) -> None:
+        await self._broker.append([Draft(channel=CHANNEL, data=data) for data in payloads])
+
+
+class Post:
+    """POST to a node, on a connection that is kept."""
+
+    def __init__(self, url: str) -> None:
+        self._port = int(url.rpartition(":")[2])
+
+    async def open(self) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", self._port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def publish(self, payloads: Sequence[str]) -> None:
+        events = ",".join(f'{{"channel":"{CHANNEL}","data":{data}}}' for data in payloads)
+        head = f"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(events) + 2}\r\n"
+        self._socket.sendall(f"{head}Content-Type: application/json\r\n\r\n[{events}]".encode())
+        answer = b""
+        while not answer.endswith(b"]}"):  # of {"ids":[...]}; a refusal ends otherwise, and at once
+            answer += self._socket.recv(65536)
+            if not answer.startswith(b"HTTP/1.1 201 "):
+                raise RuntimeError(f"the node refused: {answer[:200]!r}")
+
+
+WAYS: dict[str, type[Pubsub] | type[Log] | type[Post]] = {"pubsub": Pubsub, "log": Log, "post": Post}
+
+
+class Publisher:
+    """Publishes on demand. Numbers go on from one command to the next."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+
+    async def paced(self, first: int, events: int, interval: float, batch: int = 1) -> Answer:
+        """Publish `events` numbered from `first`, `batch` of them every `interval` seconds, one call at a time. `late`
+        says how many calls began more than an interval late."""
+        taken, late, due = [], 0, time.monotonic()
+        for number in range(first, first + events, batch):
+            due += interval
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            began = time.monotonic()
+            late += began - due > interval
+            await self._way.publish([payload(n) for n in range(number, number + batch)])
+            taken.append(int((time.monotonic() - began) * 1e9))
+        return {**asdict(Times.of(taken)), "calls": len(taken), "late": late}
+
+    async def closed(self, in_flight: int, batch: int, seconds: float) -> Answer:
+        """Publish without a pause, with `in_flight` calls under way at any time."""
+        numbers, taken = itertools.count(), list[int]()
+        began = time.monotonic()
+
+        async def one() -> None:
+            while time.monotonic() - began < seconds:
+                before = time.monotonic_ns()
+                await self._way.publish([payload(next(numbers)) for _ in range(batch)])
+                taken.append(time.monotonic_ns() - before)
+
+        await asyncio.gather(*(one() for _ in range(in_flight)))
+        return {**asdict(Times.of(taken)), "events": len(taken) * batch, "seconds": time.monotonic() - began}
+
+
+async def main(way: str, url: str) -> None:
+    """Connect, and publish on demand."""
+    chosen = WAYS[way](url)
+    await chosen.open()
+    publisher = Publisher(chosen)
+    await obey({"paced": publisher.paced, "closed": publisher.closed})
+
+
+if __name__ == "__main__":
+    try:
+        uvloop.run(main(*sys.argv[1:]))
+    except Exception as error:
+        sys.exit(json.dumps({"error": str(error)}))
