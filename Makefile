@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`. The work is in scripts/, which CI calls too.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test unit lint types coverage bench fuzz pin clean
+.PHONY: help setup setup-test run test unit lint types coverage bench fuzz torture pin clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ bench: ## the numbers the docs quote
 
 fuzz: ## look for inputs that the suite has not tried
 	@scripts/fuzz
+
+torture: ## break networks, servers and processes under load, for a minute
+	@scripts/torture
 
 pin: ## constraints.txt anew, from the newest versions
 	@scripts/pin

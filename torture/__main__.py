@@ -1,0 +1,150 @@
+"""The command, `python -m torture`: breaks things under load and says whether a promise broke with them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from torture.judging import Outcome, judge, streamed, told
+from torture.plan import Plan
+from torture.returns import Return, fullest, histogram, returns
+from torture.scenarios import judge_returns, rolling, storm
+from torture.schedule import schedule
+from torture.world import World, running_world
+
+STORES = ("redis", "redis-6.2", "sqlite")
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="scripts/torture", description=__doc__)
+    parser.add_argument("--broker", choices=STORES, default="redis", help="the log; default redis")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of everything planned; default: the time")
+    parser.add_argument("--duration", type=float, default=60.0, help="seconds of faults; default 60")
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--channels", type=int, default=50)
+    parser.add_argument("--publishers", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=60.0, help="events a second, of all publishers; default 60")
+    parser.add_argument("--rolling", type=int, metavar="N", help="instead of faults: N rolling restarts of the nodes")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the records and the processes' output there")
+    return parser.parse_args(given)
+
+
+def plan_of(found: argparse.Namespace) -> Plan:
+    """The run that the arguments describe."""
+    return Plan(
+        seed=found.seed,
+        duration=found.duration,
+        nodes=found.nodes,
+        streams=found.streams,
+        channels=found.channels,
+        publishers=found.publishers,
+        rate=found.rate,
+        stay=0.0 if found.rolling else 8.0,
+        straight=found.publishers - found.publishers // 4,
+    )
+
+
+def again(found: argparse.Namespace) -> str:
+    """The command that repeats a run."""
+    names = ("broker", "seed", "duration", "nodes", "streams", "channels", "publishers", "rate", "rolling")
+    given = {name: getattr(found, name) for name in names if getattr(found, name) is not None}
+    flags = (
+        f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}" for name, value in given.items()
+    )
+    return f"scripts/torture {' '.join(flags)}"
+
+
+def headline(found: argparse.Namespace) -> str:
+    """What is about to happen."""
+    what = f"{found.rolling} rolling restarts" if found.rolling else f"{found.duration:g} s of faults"
+    load = f"{found.streams} streams over {found.channels} channels, {found.publishers} publishers"
+    return f"{found.broker}, seed {found.seed}: {what}; {found.nodes} nodes, {load}"
+
+
+@asynccontextmanager
+async def progress(world: World) -> AsyncIterator[None]:
+    """Say how it goes while the block lasts."""
+
+    async def watch() -> None:
+        begun = time.monotonic()
+        while True:
+            numbers = world.numbers
+            broken = ", ".join(str(fault).partition(" s ")[2] for fault in world.happening) or "all is well"
+            line = (
+                f"{time.monotonic() - begun:5.0f} s  {numbers.published:7,} published  {numbers.delivered:9,} delivered  "
+                f"{numbers.connections:6,} connections  {numbers.open:4} open  {broken}"
+            )
+            print(line, file=sys.stderr, flush=True)
+            await asyncio.sleep(1 if sys.stderr.isatty() else 5)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+async def run(found: argparse.Namespace, plan: Plan, folder: Path) -> tuple[Outcome, list[Return]]:
+    """One run, from the first process to the verdict."""
+    async with running_world(plan, found.broker, folder) as world:
+        async with progress(world):
+            if found.rolling:
+                await rolling(world, found.rolling)
+            else:
+                await storm(world, schedule(plan.seed, plan.duration, world.kinds, world.counts))
+            took = await world.settle()
+        print(f"calm, {took:.1f} s after the last fault was healed; judging", file=sys.stderr)
+        outcome = await judge(plan, world.store.url(), folder)
+        outcome.faults = world.faults
+        world.note_complaints()
+        outcome.violations += world.violations
+        if found.rolling:
+            outcome.violations += judge_returns(world)
+        return outcome, returns(streamed(folder)) if found.rolling else []
+
+
+def told_returns(found: list[Return]) -> str:
+    """How long clients stayed away, as a picture."""
+    waits = [each.waited for each in found]
+    counts = histogram(waits)
+    most = max((count for _, count in counts), default=1)
+    lines = [f"  {at:5.2f} s  {count:5}  {'#' * (60 * count // most)}" for at, count in counts]
+    head = f"{len(found)} clients sent away came back after (at most {fullest(waits):.0%} of them within 0.1 s):"
+    return "\n".join([head, *lines])
+
+
+def main() -> int:
+    """Run. Returns 1 if a promise is broken."""
+    found = arguments()
+    plan = plan_of(found)
+    folder = found.keep or Path(tempfile.mkdtemp(prefix="headwater-torture-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(headline(found), file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    outcome, back = asyncio.run(run(found, plan, folder))
+    print(told(outcome, plan))
+    if back:
+        print(told_returns(back))
+    print(f"\nagain: {again(found)}")
+    if outcome.violations:
+        (folder / "violations.txt").write_text("".join(f"{each}\n" for each in outcome.violations))
+        print(f"BROKEN: {len(outcome.violations)} violations; the records and the output are in {folder}")
+        return 1
+    if found.keep is None:
+        shutil.rmtree(folder)
+    print("Every promise was kept.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
