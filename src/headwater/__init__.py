@@ -16,6 +16,7 @@ from headwater.channels import ANYONE, EVERYTHING, Principal
 from headwater.errors import HeadwaterError
 from headwater.event import Draft, Event, Position, ResetReason
 from headwater.hub import Statistics, StreamInfo, Subscription, Timing
+from headwater.publishing import Publisher, publisher
 from headwater.single_flight import SingleFlight, single_flight
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ __all__ = [
     "Hub",
     "Position",
     "Principal",
+    "Publisher",
     "ResetReason",
     "Retention",
     "Rule",
@@ -40,5 +42,6 @@ __all__ = [
     "Timing",
     "handle_error",
     "open_broker",
+    "publisher",
     "single_flight",
 ]

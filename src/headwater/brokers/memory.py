@@ -14,6 +14,7 @@ from heapq import merge
 from itertools import islice
 from urllib.parse import urlsplit
 
+from headwater.brokers import redacted
 from headwater.brokers.base import ChannelInfo, Feed, Page, Retention
 from headwater.brokers.shared import fingerprint, new_epoch, rule_for
 from headwater.errors import BrokerUnavailable, ConfigurationError, IdempotencyConflict, PositionLost
@@ -30,7 +31,9 @@ def from_url(url: str, retention: Retention) -> MemoryBroker:
         ConfigurationError: the URL says more than that.
     """
     if urlsplit(url)[1:] != ("", "", "", ""):
-        raise ConfigurationError(f"the URL {url!r} names a place in memory", expected="memory:// and nothing after it")
+        raise ConfigurationError(
+            f"the URL {redacted(url)!r} names a place in memory", expected="memory:// and nothing after it"
+        )
     return MemoryBroker(retention)
 
 

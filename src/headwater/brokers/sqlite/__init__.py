@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from headwater.brokers import redacted
 from headwater.brokers.base import Retention
 from headwater.brokers.sqlite.broker import SqliteBroker
 from headwater.brokers.sqlite.file import Options
@@ -34,12 +35,14 @@ def from_url(url: str, retention: Retention) -> SqliteBroker:
     parts = urlsplit(url)
     path = unquote(parts.path)[1:]
     if parts.netloc or parts.fragment or not path or path.endswith("/") or path == ":memory:":
-        raise ConfigurationError(f"the URL {url!r} names no file", expected=_EXPECTED)
+        raise ConfigurationError(f"the URL {redacted(url)!r} names no file", expected=_EXPECTED)
     try:
         given: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         options = msgspec.convert(given, Options, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
-        raise ConfigurationError(f"the options of {url!r} are malformed: {error}", expected=_OPTIONS) from error
+        raise ConfigurationError(
+            f"the options of {redacted(url)!r} are malformed: {error}", expected=_OPTIONS
+        ) from error
     return SqliteBroker(path, options, retention=retention)
 
 
