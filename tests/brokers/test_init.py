@@ -46,6 +46,10 @@ def test_a_password_is_not_repeated() -> None:
         ),
         ("postgresql://me@h/d?password=hunter2", "postgresql://me@h/d?password=***"),
         ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("redis://:hun/t?e#r2@h:1/0", "redis://:***@h:1/0"),
+        ("the port of 'redis://me:hunter2@h:x' is no number", "the port of 'redis://me:***@h:x' is no number"),
+        ("nonnumeric port: 'hunter2@h'", "nonnumeric port:***@h'"),
+        ("postgresql://me@h:5432/d?password=hunter2", "postgresql://me@h:5432/d?password=***"),
     ],
 )
 def test_a_url_can_be_shown_without_its_passwords(url: str, shown: str) -> None:

@@ -36,6 +36,8 @@ def test_its_url_says_nothing_more() -> None:
     for url in ("memory://x", "memory:///x", "memory://?x=1", "memory://#x"):
         with pytest.raises(ConfigurationError, match="names a place in memory"):
             from_url(url, Retention())
+    with pytest.raises(ConfigurationError, match=r"'memory://:\*\*\*@h'"):
+        from_url("memory://:hunter2@h", Retention())
 
 
 async def test_nothing_works_before_open() -> None:

@@ -68,6 +68,14 @@ def test_a_malformed_option_is_refused(query: str) -> None:
         from_url(f"sqlite:///events.db?{query}", Retention())
 
 
+@pytest.mark.parametrize("url", ["sqlite://me:hunter2@h/x.db", "sqlite:///x.db?user=:hunter2@h"])
+def test_a_password_is_not_repeated(url: str) -> None:
+    """A URL that was meant for another store may have one."""
+    with pytest.raises(ConfigurationError, match=r":\*\*\*@h") as caught:
+        from_url(url, Retention())
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_options_reach_the_file(tmp_path: Path) -> None:
     """`synchronous=normal` is what SQLite is told; the default is full."""
     for query, level in (("", 2), ("?synchronous=full", 2), ("?synchronous=normal", 1)):

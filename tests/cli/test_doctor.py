@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from headwater.brokers.base import Finding, Grade
+from headwater.brokers.memory import MemoryBroker
 from headwater.cli import doctor
-from headwater.cli.doctor import Grade, examine
+from headwater.cli.doctor import examine
 from headwater.cli.settings import Settings
 from tests.support.server import running
 
@@ -57,6 +59,39 @@ def test_what_must_be_mended_is_counted() -> None:
     assert "bad   security: no key is configured" in text
     assert "bad   log sqlite:///missing/log.db" in text
     assert "2 to mend" in text
+
+
+def test_a_broker_says_what_it_knows_of_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its findings follow the probe; one that has none to offer is not asked."""
+
+    async def look_at(broker: MemoryBroker) -> list[Finding]:
+        await broker.head()  # it is open
+        return [Finding(Grade.BAD, "the store forgets")]
+
+    settings = Settings(broker="memory://")
+    assert [finding.grade for finding in doctor.log(settings)] == [Grade.GOOD]
+    monkeypatch.setattr(MemoryBroker, "examine", look_at, raising=False)
+    probe, finding = doctor.log(settings)
+    assert (probe.grade, finding) == (Grade.GOOD, Finding(Grade.BAD, "the store forgets"))
+
+
+@pytest.mark.parametrize("broker", ["sqlite://me:hunter2@h/x.db", "mongodb://me:hunter2@h"])
+def test_passwords_are_not_shown(broker: str) -> None:
+    """Whatever is wrong with the URL they are in: the log's, or a hub's."""
+    environ = {"HEADWATER_JWT_SECRET": SECRET, "HEADWATER_BROKER": broker}
+    status, text = look(environ, url="http://me:hunter2@127.0.0.1:9")
+    assert status == 1
+    assert "me:***@h" in text
+    assert "hub http://me:***@127.0.0.1:9/readyz" in text
+    assert "hunter2" not in text
+
+
+def test_a_good_logs_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong, and the line that says so is often pasted somewhere."""
+    monkeypatch.setattr("headwater.brokers._MODULES", {"redis": "headwater.brokers.memory"})
+    monkeypatch.setattr("headwater.brokers.memory.from_url", lambda url, retention: MemoryBroker(retention))
+    (finding,) = doctor.log(Settings(broker="redis://me:hunter2@h/0"))
+    assert (finding.grade, finding.text.partition(": a probe")[0]) == (Grade.GOOD, "log redis://me:***@h/0")
 
 
 def test_development_mode_is_noted() -> None:

@@ -96,6 +96,16 @@ def test_workers_build_what_their_parent_would_have(monkeypatch: pytest.MonkeyPa
     assert serve.HANDOVER in os.environ
 
 
+def test_the_line_that_says_what_is_served_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes into the log at every start."""
+    said: list[str] = []
+    monkeypatch.setattr(serve, "run_server", lambda *args, what, **kwargs: said.append(what))
+    monkeypatch.setattr(serve, "make_app", lambda settings, secret: None)
+    monkeypatch.setattr("os.environ", {})
+    serve.serve(Settings(broker="redis://me:hunter2@h:6379/0"))
+    assert said == ["redis://me:***@h:6379/0, tokens required"]
+
+
 async def test_two_workers_serve_one_log_and_a_ticket_works_once(tmp_path: Path) -> None:
     """Whichever worker answers: events are seen by all, a ticket that one sold is taken by any, and only once by all."""
     args = ["serve", "--port", "0", "--workers", "2", "--broker", f"sqlite:///{tmp_path}/log.db"]

@@ -104,6 +104,12 @@ def test_malformed_values_say_what_was_expected(name: str, value: Any, expected:
     assert name in str(caught.value)
 
 
+def test_a_password_is_never_shown() -> None:
+    """The log's URL may have one, and a list of two is a mistake that people make."""
+    with pytest.raises(ConfigurationError, match=r"broker is \['redis://me:\*\*\*@h'\]"):
+        load({"broker": ["redis://me:hunter2@h"]}, {})
+
+
 def test_a_secret_is_never_shown() -> None:
     """An error about a secret does not repeat it."""
     with pytest.raises(ConfigurationError) as caught:

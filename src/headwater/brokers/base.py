@@ -21,7 +21,8 @@ What every broker guarantees, and the contract suite in `headwater.testing` chec
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from enum import StrEnum
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -163,3 +164,30 @@ class Broker(Protocol):
     async def prune(self, now: int) -> int:
         """Apply retention as of `now` (milliseconds of Unix time); returns how many events went. Brokers also do this by
         themselves."""
+
+
+class Grade(StrEnum):
+    """How bad a finding is."""
+
+    GOOD = "ok"
+    NOTE = "note"
+    BAD = "bad"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at, for an operator: what is the case and, unless it is good, what to do."""
+
+    grade: Grade
+    text: str
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """A broker that can say more of its store than that it works; `headwater doctor` asks it. Not every broker is one."""
+
+    async def examine(self) -> Sequence[Finding]:
+        """Look at the store's version and configuration, while open. Changes nothing.
+
+        Raises:
+            BrokerUnavailable: the store does not answer.
+        """

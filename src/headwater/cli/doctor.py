@@ -12,14 +12,15 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from headwater.auth import check_secure
+from headwater.brokers import redacted
+from headwater.brokers.base import Examinable, Finding, Grade
 from headwater.cli.serve import make_hub, token_settings
 from headwater.cli.settings import Settings, load
 from headwater.errors import HeadwaterError
@@ -28,21 +29,6 @@ from headwater.server import self_check
 FILES_PER_STREAM: Final = 1
 SPARE_FILES: Final = 200  # the log, the listening socket, other requests' connections
 MIN_SQLITE: Final = (3, 35, 0)  # RETURNING
-
-
-class Grade(StrEnum):
-    """How bad a finding is."""
-
-    GOOD = "ok"
-    NOTE = "note"
-    BAD = "bad"
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at."""
-
-    grade: Grade
-    text: str
 
 
 def examine(
@@ -105,26 +91,30 @@ def machine(settings: Settings) -> Iterator[Finding]:
 
 
 def log(settings: Settings) -> Iterator[Finding]:
-    """Whether the log can be opened, written and read."""
+    """Whether the log can be opened, written and read; then what its broker says of its store, if it can."""
+    name = f"log {redacted(settings.broker)}"
 
-    async def probe() -> float:
+    async def look() -> list[Finding]:
         hub = make_hub(settings)
         await hub.start()
         try:
-            return await hub.probe("$probe:doctor")
+            seconds = await hub.probe("$probe:doctor")
+            found = [Finding(Grade.GOOD, f"{name}: a probe came back after {seconds * 1000:.1f} ms")]
+            if isinstance(hub.broker, Examinable):
+                found += await hub.broker.examine()
+            return found
         finally:
             await hub.stop()
 
     try:
-        seconds = asyncio.run(probe())
+        yield from asyncio.run(look())
     except HeadwaterError as error:
-        yield Finding(Grade.BAD, f"log {settings.broker}: {error}")
-    else:
-        yield Finding(Grade.GOOD, f"log {settings.broker}: a probe came back after {seconds * 1000:.1f} ms")
+        yield Finding(Grade.BAD, f"{name}: {error}")
 
 
 def hub(url: str, token: str | None) -> Iterator[Finding]:
     """What a running hub says of itself."""
+    shown = redacted(url.rstrip("/"))
     for path in ("/healthz", "/readyz", "/stats"):
         try:
             request = urllib.request.Request(url.rstrip("/") + path)
@@ -133,11 +123,11 @@ def hub(url: str, token: str | None) -> Iterator[Finding]:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 body = answer.read(1 << 20)
         except (urllib.error.URLError, OSError, ValueError, HTTPException) as error:
-            yield Finding(Grade.BAD, f"hub {url}{path}: {error}")
+            yield Finding(Grade.BAD, f"hub {shown}{path}: {redacted(str(error))}")
             continue
-        yield Finding(Grade.GOOD, f"hub {url}{path} answers")
+        yield Finding(Grade.GOOD, f"hub {shown}{path} answers")
         if path == "/stats":
-            yield from _numbers_in(body, url)
+            yield from _numbers_in(body, shown)
 
 
 def _numbers_in(body: bytes, url: str) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from headwater.asgi.library import Hub
 from headwater.asgi.limits import Limits
 from headwater.asgi.register import LogRegister
 from headwater.auth import TicketOffice, TokenSettings, Verifier, check_secure
+from headwater.brokers import redacted
 from headwater.brokers.base import Rule
 from headwater.cli.running import run_server
 from headwater.cli.settings import Settings
@@ -137,4 +138,4 @@ def serve(settings: Settings) -> None:
     make_app(settings, handover.ticket_secret)  # what is wrong is said here, once, and not by each worker
     os.environ[HANDOVER] = msgspec.json.encode(handover).decode()
     mode = "development mode" if settings.dev else "tokens required"
-    run_server("headwater.cli.serve:application", settings, factory=True, what=f"{settings.broker}, {mode}")
+    run_server("headwater.cli.serve:application", settings, factory=True, what=f"{redacted(settings.broker)}, {mode}")

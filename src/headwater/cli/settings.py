@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headwater.brokers import redacted
 from headwater.brokers.base import Retention
 from headwater.cli.retention import retention_from_text
 from headwater.errors import ConfigurationError
@@ -175,7 +176,7 @@ def _read(name: str, value: Any, source: str) -> Any:
     except ConfigurationError as error:
         raise ConfigurationError(f"{name} (from {source}): {error.what}", expected=error.expected) from None
     except (TypeError, ValueError):
-        shown = "a value that is not shown" if "secret" in name or "key" in name else repr(value)[:80]
+        shown = "a value that is not shown" if "secret" in name or "key" in name else redacted(repr(value))[:80]
         raise ConfigurationError(f"{name} is {shown} (from {source})", expected=expected) from None
 
 

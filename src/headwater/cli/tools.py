@@ -17,11 +17,11 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from headwater.auth import mint
-from headwater.brokers import open_broker
 from headwater.cli.settings import Settings
 from headwater.cli.terminal import visible, visible_json
 from headwater.errors import ConfigurationError, InvalidInput
 from headwater.event import Draft
+from headwater.publishing import Publisher, publisher
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -89,12 +89,12 @@ def publish(
     """Publish one event, through a hub or straight into a log; its id.
 
     Raises:
-        InvalidInput: the event is malformed. ClientError: the hub cannot be reached or refuses.
+        InvalidInput: the event is malformed. ConfigurationError, BrokerUnavailable, ClientError: see `Publisher.publish`.
     """
     if url is not None and broker is not None:
         raise InvalidInput("both --url and --broker say where to publish", expected="one of them")
     draft = _draft(channel, data, type=type, text=text, permissions=permissions, key=key)
-    return asyncio.run(_append(broker, draft) if broker else _post(url or DEFAULT_URL, token, draft))
+    return asyncio.run(_publish(publisher(broker) if broker else publisher(url or DEFAULT_URL, token=token), draft))
 
 
 def _draft(channel: str, data: str, *, type: str, text: bool, permissions: Iterable[str], key: str | None) -> Draft:
@@ -111,29 +111,9 @@ def _draft(channel: str, data: str, *, type: str, text: bool, permissions: Itera
     return Draft.json(channel, type, raw, permissions=permissions, idempotency_key=key)
 
 
-async def _append(broker: str, draft: Draft) -> str:
-    log = open_broker(broker)
-    await log.open()
-    try:
-        (position,) = await log.append([draft])
-    finally:
-        await log.aclose()
-    return str(position)
-
-
-async def _post(url: str, token: str | None, draft: Draft) -> str:
-    from headwater.client import Publisher
-
-    async with Publisher(url, token) as publisher:
-        if draft.text:
-            return await publisher.publish_text(
-                draft.channel,
-                draft.data,
-                draft.type,
-                permissions=draft.permissions,
-                idempotency_key=draft.idempotency_key,
-            )
-        (id,) = await publisher.publish_all([draft])
+async def _publish(there: Publisher, draft: Draft) -> str:
+    async with there:
+        (id,) = await there.publish_all([draft])
     return id
 
 
