@@ -52,7 +52,7 @@ class Ledger:
             self._judge_batch(log, entry, [found.pop(said.id, []) for said in entry.meant.said])
         for id, events in found.items():
             self._wrong("foreign", f"the log has {id!r} at {_places(events)}, which nobody published")
-        self._judge_lanes()
+        self._judge_lanes(log)
         return self.violations
 
     def _take(self, line: PublisherLine) -> None:
@@ -111,14 +111,16 @@ class Ledger:
         if (event.channel, event.permissions, event.crc) != meant:
             self._wrong("altered", f"{said.id} was published as {meant}, the log has {event}")
 
-    def _judge_lanes(self) -> None:
+    def _judge_lanes(self, log: Log) -> None:
         """What was published after an answer lies after it."""
         last: dict[str, tuple[int, str]] = {}
         for (lane, number), entry in sorted(self._entries.items()):
             if entry.acknowledged is None:
                 continue
-            first, final = (Position.parse(entry.acknowledged.positions[at]).seq for at in (0, -1))
+            first, final = (_seq(log, entry.acknowledged.positions[at]) for at in (0, -1))
             before, name = last.get(lane, (0, ""))
+            if first is None or final is None:
+                continue  # the answer was found wrong already
             if first <= before:
                 self._wrong("reordered", f"batch {number} of {lane} is at {first}, {name} before it at {before}")
             last[lane] = (final, f"batch {number}")
