@@ -1,4 +1,5 @@
-"""A process that publishes: `python -m torture.publishing`. Straight to the broker, or through the nodes over HTTP.
+"""A process that publishes: `python -m torture.publishing`. Straight to the log with `headwater.publisher`, from coroutines
+or from threads, or through the nodes over HTTP.
 
 Each of its lanes publishes one batch after the other, writes down what it means to publish before it tries, and the answer
 after. A batch with keys is tried until it is answered; one without is tried once. Told what to do by lines of JSON on its
@@ -19,9 +20,8 @@ from typing import Protocol
 
 import msgspec
 
+import headwater
 from headwater.auth import mint
-from headwater.brokers import open_broker
-from headwater.brokers.base import Broker
 from headwater.client import Policy, Publisher
 from headwater.errors import HeadwaterError, Unavailable, Unreachable
 from headwater.event import Draft
@@ -40,13 +40,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: unique in the run, also among those that took the place of killed ones.
-        broker: URL to append to; None to publish through the nodes.
+        broker: URL of the log; None to publish through the nodes.
+        sync: use plain functions in threads.
     """
 
     plan: Plan
     name: str
     journal: str
     broker: str | None = None
+    sync: bool = False
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,31 +72,34 @@ class Way(Protocol):
     async def publish(self, drafts: Sequence[Draft]) -> tuple[str, ...]:
         """Publish a batch, once; its positions."""
 
+    async def open(self) -> None:
+        """Called first."""
+
     async def aclose(self) -> None:
         """Let go of everything."""
 
 
 class Straight:
-    """Appends to the broker. Opens it when it is first needed, so that one that is away at the beginning is no end."""
+    """Publishes to the log, without any hub."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._broker: Broker | None = None
-        self._lock = asyncio.Lock()
+    def __init__(self, url: str, *, sync: bool) -> None:
+        self._publisher = headwater.publisher(url)
+        self._sync = sync
 
     async def publish(self, drafts: Sequence[Draft]) -> tuple[str, ...]:
         """See `Way`."""
-        async with self._lock:
-            if self._broker is None:
-                broker = open_broker(self._url)
-                await broker.open()
-                self._broker = broker
-        return tuple(map(str, await self._broker.append(drafts)))
+        if self._sync:
+            return await asyncio.to_thread(self._publisher.publish_all_sync, drafts)
+        return await self._publisher.publish_all(drafts)
+
+    async def open(self) -> None:
+        """See `Way`."""
+        if not self._sync:
+            await self._publisher.__aenter__()  # from here on the connection is this loop's own
 
     async def aclose(self) -> None:
         """See `Way`."""
-        if self._broker is not None:
-            await self._broker.aclose()
+        await self._publisher.aclose()
 
 
 class Through:
@@ -117,6 +122,9 @@ class Through:
             self._publishers[port] = Publisher(f"http://127.0.0.1:{port}", self._token, policy=once)
         return await self._publishers[port].publish_all(drafts)
 
+    async def open(self) -> None:
+        """See `Way`."""
+
     async def aclose(self) -> None:
         """See `Way`."""
         for publisher in self._publishers.values():
@@ -132,10 +140,12 @@ class Publishing:
         self.acknowledged = self.refusals = 0
         self.is_finishing = asyncio.Event()
         self._start = start
-        self._way: Way = Through(start.name, self.ports) if start.broker is None else Straight(start.broker)
+        url = start.broker
+        self._way: Way = Through(start.name, self.ports) if url is None else Straight(url, sync=start.sync)
 
     async def run(self) -> None:
         """Publish until told to finish, then finish what was begun."""
+        await self._way.open()
         async with asyncio.TaskGroup() as lanes:
             for lane in range(LANES):
                 lanes.create_task(self._publish(lane))

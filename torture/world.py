@@ -128,6 +128,7 @@ class World:
             name=name,
             journal=str(self.folder / f"publisher-{name}.jsonl"),
             broker=self.store.url(self.plan.nodes + index) if is_straight else None,
+            sync=index % 2 == 1,
         )
         worker = Worker("torture.publishing", start, publishing.Report, self.folder / f"publisher-{index}.log")
         await worker.start()
