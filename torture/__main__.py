@@ -13,12 +13,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from torture.judging import Outcome, judge, streamed, told
+from torture.judging import told
 from torture.plan import Plan
-from torture.returns import Return, fullest, histogram, returns
-from torture.scenarios import judge_returns, rolling, storm
-from torture.schedule import schedule
-from torture.world import World, running_world
+from torture.scenarios import Away, Rolling, Scenario, Storm, run
+from torture.world import World
 
 STORES = ("redis", "redis-6.2", "sqlite")
 
@@ -35,6 +33,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--publishers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=60.0, help="events a second, of all publishers; default 60")
     parser.add_argument("--rolling", type=int, metavar="N", help="instead of faults: N rolling restarts of the nodes")
+    parser.add_argument("--outage", type=float, metavar="SECONDS", help="instead of faults: the store away for so long")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the records and the processes' output there")
     return parser.parse_args(given)
 
@@ -49,14 +48,14 @@ def plan_of(found: argparse.Namespace) -> Plan:
         channels=found.channels,
         publishers=found.publishers,
         rate=found.rate,
-        stay=0.0 if found.rolling else 8.0,
+        stay=0.0 if found.rolling or found.outage else 8.0,
         straight=found.publishers - found.publishers // 4,
     )
 
 
 def again(found: argparse.Namespace) -> str:
     """The command that repeats a run."""
-    names = ("broker", "seed", "duration", "nodes", "streams", "channels", "publishers", "rate", "rolling")
+    names = ("broker", "seed", "duration", "nodes", "streams", "channels", "publishers", "rate", "rolling", "outage")
     given = {name: getattr(found, name) for name in names if getattr(found, name) is not None}
     flags = (
         f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}" for name, value in given.items()
@@ -66,7 +65,11 @@ def again(found: argparse.Namespace) -> str:
 
 def headline(found: argparse.Namespace) -> str:
     """What is about to happen."""
-    what = f"{found.rolling} rolling restarts" if found.rolling else f"{found.duration:g} s of faults"
+    what = f"{found.duration:g} s of faults"
+    if found.rolling:
+        what = f"{found.rolling} rolling restarts"
+    elif found.outage:
+        what = f"the store away for {found.outage:g} s"
     load = f"{found.streams} streams over {found.channels} channels, {found.publishers} publishers"
     return f"{found.broker}, seed {found.seed}: {what}; {found.nodes} nodes, {load}"
 
@@ -94,33 +97,11 @@ async def progress(world: World) -> AsyncIterator[None]:
         watching.cancel()
 
 
-async def run(found: argparse.Namespace, plan: Plan, folder: Path) -> tuple[Outcome, list[Return]]:
-    """One run, from the first process to the verdict."""
-    async with running_world(plan, found.broker, folder) as world:
-        async with progress(world):
-            if found.rolling:
-                await rolling(world, found.rolling)
-            else:
-                await storm(world, schedule(plan.seed, plan.duration, world.kinds, world.counts))
-            took = await world.settle()
-        print(f"calm, {took:.1f} s after the last fault was healed; judging", file=sys.stderr)
-        outcome = await judge(plan, world.store.url(), folder)
-        outcome.faults = world.faults
-        world.note_complaints()
-        outcome.violations += world.violations
-        if found.rolling:
-            outcome.violations += judge_returns(world)
-        return outcome, returns(streamed(folder)) if found.rolling else []
-
-
-def told_returns(found: list[Return]) -> str:
-    """How long clients stayed away, as a picture."""
-    waits = [each.waited for each in found]
-    counts = histogram(waits)
-    most = max((count for _, count in counts), default=1)
-    lines = [f"  {at:5.2f} s  {count:5}  {'#' * (60 * count // most)}" for at, count in counts]
-    head = f"{len(found)} clients sent away came back after (at most {fullest(waits):.0%} of them within 0.1 s):"
-    return "\n".join([head, *lines])
+def scenario_of(found: argparse.Namespace) -> Scenario:
+    """What is to happen."""
+    if found.rolling:
+        return Rolling(found.rolling)
+    return Away(found.outage) if found.outage else Storm()
 
 
 def main() -> int:
@@ -129,12 +110,12 @@ def main() -> int:
     plan = plan_of(found)
     folder = found.keep or Path(tempfile.mkdtemp(prefix="headwater-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise SystemExit(f"{folder} is not empty: the records of two runs would be mixed")
     print(headline(found), file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    outcome, back = asyncio.run(run(found, plan, folder))
+    outcome = asyncio.run(run(plan, found.broker, folder, scenario_of(found), progress))
     print(told(outcome, plan))
-    if back:
-        print(told_returns(back))
     print(f"\nagain: {again(found)}")
     if outcome.violations:
         (folder / "violations.txt").write_text("".join(f"{each}\n" for each in outcome.violations))

@@ -41,7 +41,9 @@ class Outcome(msgspec.Struct, kw_only=True):
         delivered: events that streams were given where they belong.
         connections: how many of the streams' connections ended in which way.
         faults: by kind.
+        calm_after: seconds after the last fault was healed until every stream had everything.
         violations: everything that should not be.
+        notes: what else is worth knowing.
     """
 
     events: int = 0
@@ -50,7 +52,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     delivered: int = 0
     connections: Counter[str] = msgspec.field(default_factory=Counter)
     faults: Counter[str] = msgspec.field(default_factory=Counter)
+    calm_after: float = 0.0
     violations: list[Violation] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
 
 
 async def read_log(url: str, channels: Sequence[str]) -> Log:
@@ -128,6 +132,8 @@ def told(outcome: Outcome, plan: Plan) -> str:
         f"{outcome.refusals:,} attempts failed",
         f"  delivered    {outcome.delivered:,} events to {plan.streams} streams",
         f"  connections  {outcome.connections.total():,} ended: {_listed(outcome.connections)}",
+        f"  calm         {outcome.calm_after:.1f} s after the last fault was healed",
+        *outcome.notes,
         "",
         "  "
         + ", ".join(f"{kinds.pop(kind, 0)} {kind}" for kind in _COUNTED)

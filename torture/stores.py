@@ -17,7 +17,7 @@ from tests.support.redis import RedisServer, running_redis
 from torture.schedule import LINK, REDIS, SQLITE, Fault, Kind
 
 WAIT: Final = 2.0
-"""Seconds that a publish waits out an outage of Redis here; short, so that refusals happen, too."""
+"""Seconds that a publish waits out an outage of the store here; short, so that refusals happen, too."""
 
 
 class Store(Protocol):
@@ -26,10 +26,14 @@ class Store(Protocol):
     Attributes:
         kinds: the faults it knows, its links' included.
         has_links: there is a network to break between it and its users.
+        outages: ways in which it can be away altogether.
+        wait: seconds that publishing waits for it.
     """
 
     kinds: tuple[Kind, ...]
     has_links: bool
+    outages: tuple[str, ...]
+    wait: float
 
     def url(self, link: int | None = None) -> str:
         """Where the log is, through a link that faults break, or straight."""
@@ -40,31 +44,48 @@ class Store(Protocol):
     async def heal(self) -> None:
         """Undo whatever may be left of faults that were interrupted."""
 
+    async def go_away(self, how: str) -> None:
+        """Be away, in one of the ways of `outages`."""
+
+    async def come_back(self, how: str) -> None:
+        """Be there again; returns when it is."""
+
 
 class SqliteStore:
     """A file, which can be locked by somebody else."""
 
     kinds: tuple[Kind, ...] = SQLITE
     has_links = False
+    outages: tuple[str, ...] = ("locked",)
+    wait = WAIT
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock: sqlite3.Connection | None = None
 
     def url(self, link: int | None = None) -> str:
         """See `Store`. A file has no links."""
-        return f"sqlite:///{self._path}"
+        return f"sqlite:///{self._path}?busy_timeout={1000 * WAIT:.0f}"
 
     async def inflict(self, fault: Fault) -> None:
         """See `Store`."""
-        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5)
-        try:
-            await asyncio.to_thread(connection.execute, "BEGIN IMMEDIATE")
-            await asyncio.sleep(fault.length)
-        finally:
-            connection.close()
+        await self.go_away("locked")
+        await asyncio.sleep(fault.length)
+        await self.heal()
+
+    async def go_away(self, how: str) -> None:
+        """See `Store`."""
+        self._lock = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
+        await asyncio.to_thread(self._lock.execute, "BEGIN IMMEDIATE")
+
+    async def come_back(self, how: str) -> None:
+        """See `Store`."""
+        await self.heal()
 
     async def heal(self) -> None:
         """See `Store`."""
+        if self._lock is not None:
+            self._lock.close()
 
 
 class RedisStore:
@@ -77,6 +98,8 @@ class RedisStore:
 
     kinds: tuple[Kind, ...] = (*LINK, *REDIS)
     has_links = True
+    outages: tuple[str, ...] = ("killed", "frozen")
+    wait = WAIT
 
     def __init__(self, server: RedisServer, links: list[Proxy]) -> None:
         self.server = server
@@ -103,13 +126,19 @@ class RedisStore:
         self.server.resume()
         await self._command("CONFIG", "SET", "client-output-buffer-limit", _LIMIT)
 
-    async def kill(self) -> None:
-        """End the server; what it acknowledged is in its files."""
-        await self.server.kill()
+    async def go_away(self, how: str) -> None:
+        """See `Store`."""
+        if how == "frozen":
+            self.server.pause()
+        else:
+            await self.server.kill()
 
-    async def start(self) -> None:
-        """Start it again."""
-        await self.server.start()
+    async def come_back(self, how: str) -> None:
+        """See `Store`."""
+        if how == "frozen":
+            self.server.resume()
+        else:
+            await self.server.start()
 
     async def _inflict(self, fault: Fault) -> None:
         match fault.kind:
