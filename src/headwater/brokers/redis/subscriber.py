@@ -1,0 +1,356 @@
+"""A node's ear: the supervisor of its pub/sub connection, which keeps it, or gets it back, whatever Redis and the network do.
+
+Two tasks for each connection: one reads, and tells the delivery what comes; one drives: it subscribes and unsubscribes,
+surveys the log, and reads from it what the delivery needs. When either fails, the supervisor connects again. What happens
+to events is decided by `delivery`; which commands that takes is the store's.
+
+redis-py's own pub/sub object is not used: it ends when its connection drops, times out where a socket is merely quiet, and
+resubscribes without telling that something may be missing. Here a connection is good while markers come back: every
+`interval` a script is asked to publish one to this node. A marker goes the way that events go, so its absence shows what
+no socket shows: a server that hangs, a network that swallows, a subscription that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import count
+
+import msgspec
+
+from headwater.brokers.base import Feed
+from headwater.brokers.redis.delivery import Delivery, Survey
+from headwater.brokers.redis.pubsub import PubSub
+from headwater.brokers.redis.records import read_marker, read_message
+from headwater.brokers.redis.store import Store
+from headwater.brokers.redis.waiting import Watched
+from headwater.errors import BrokerUnavailable, ConfigurationError, PositionLost
+from headwater.event import Position
+
+CHUNK = 1000  # channels per survey
+PAGE = 500  # events per read
+BASE_PAUSE = 0.05
+MAX_PAUSE = 2.0
+
+_log = logging.getLogger("headwater.brokers.redis")
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a node looks after its connection. Seconds.
+
+    Attributes:
+        interval: between surveys: how long a node may be deaf, or behind, without knowing.
+        patience: for a survey's marker to come back, and for a subscription to be confirmed; then the connection is given
+            up, whatever its socket says.
+    """
+
+    interval: float = 2.0
+    patience: float = 3.0
+
+
+class _Waiter(msgspec.Struct, eq=False):
+    """A call of `follow`: the channels it still waits for."""
+
+    missing: set[str]
+    done: asyncio.Future[Position]
+
+
+class Subscriber:
+    """Feeds a node.
+
+    Args:
+        feed: gets the events.
+        store: where they come from. Its `renewed` should call `doubt`.
+        wait: seconds that `start` and `follow` wait at most for a Redis that does not answer.
+        pace: see there.
+
+    Attributes:
+        delivery: what the feed has been given.
+        feed: the feed, as something that can be waited for.
+        reconnects: times that a connection that worked was lost.
+    """
+
+    def __init__(self, feed: Feed, store: Store, *, wait: float, pace: Pace = Pace()) -> None:  # noqa: B008 (frozen)
+        self.feed = Watched(feed)
+        self.delivery = Delivery(self.feed)
+        self.reconnects = 0
+        self._store = store
+        self._wait = wait
+        self._pace = pace
+        self._node = secrets.token_hex(8)
+        self._inbox = store.keys.inbox(self._node).encode()
+        self._events = store.keys.events.encode()
+        self._wanted: dict[str, None] = {}  # channels, in the order in which they were asked for
+        self._waiters: list[_Waiter] = []
+        self._has_changed = False  # channels come or go
+        self._is_in_doubt = False  # somebody has said so since the last survey began
+        self._news = asyncio.Event()  # there is something to do before the next survey
+        self._tokens = map(str, count(1))
+        self._marker: tuple[str, asyncio.Future[None]] = ("", asyncio.Future())
+        self._failures = 0  # in a row
+        self._opened: asyncio.Future[None] = asyncio.Future()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> Position:
+        """Connect, and begin at the head of the log, which is returned.
+
+        Raises:
+            BrokerUnavailable: that did not work within `wait`. ConfigurationError: it never will.
+        """
+        self._task = asyncio.create_task(self._supervise())
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._opened
+        except TimeoutError:
+            raise _not_listening("Redis takes no subscription") from None
+        return self.delivery.at
+
+    async def aclose(self) -> None:
+        """End the connection, and let everyone go who waits. The feed is not called afterwards."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for waiter in self._waiters:
+            _fail(waiter.done, BrokerUnavailable("the broker is not open"))
+        self.feed.close()
+
+    # -- channels --------------------------------------------------------------------------------------------------------
+
+    async def follow(self, channels: Collection[str]) -> Position:
+        """See `Broker.follow`. Calls that wait at the same time are served together."""
+        missing = {channel for channel in channels if channel not in self.delivery.followed}
+        if not missing:
+            return self.delivery.at
+        waiter = _Waiter(missing, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        self._wanted |= dict.fromkeys(missing)
+        self._change()
+        try:
+            async with asyncio.timeout(self._wait):
+                return await waiter.done
+        except TimeoutError:
+            raise _not_listening("the channels cannot be followed now") from None
+        finally:
+            self._waiters.remove(waiter)
+            self._withdraw(waiter.missing)
+
+    def _withdraw(self, channels: Collection[str]) -> None:
+        """Nobody waits for these any more, unless somebody else does."""
+        wanted: set[str] = set().union(*(waiter.missing for waiter in self._waiters))
+        if unwanted := set(channels) - wanted - self.delivery.followed.keys():
+            self.unfollow(unwanted)
+
+    def unfollow(self, channels: Collection[str]) -> None:
+        """See `Broker.unfollow`. The feed gets nothing more of them from now on; Redis is told when there is time."""
+        for channel in channels:
+            self._wanted.pop(channel, None)
+        self.delivery.unfollow(channels)
+        for waiter in self._waiters:
+            waiter.missing.difference_update(channels)
+        self._answer()
+        self._change()
+
+    def _change(self) -> None:
+        self._has_changed = True
+        self._news.set()
+
+    def _answer(self) -> None:
+        """Those whose channels are all followed, or not wanted any more, have waited long enough."""
+        for waiter in self._waiters:
+            waiter.missing.difference_update(self.delivery.followed)
+            if not waiter.missing and not waiter.done.done():
+                waiter.done.set_result(self.delivery.at)
+
+    def doubt(self) -> None:
+        """The log may have begun a new epoch: look, at once."""
+        self._is_in_doubt = True
+        self.delivery.doubt()
+        self._news.set()
+
+    # -- the supervisor --------------------------------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except Exception as error:
+                self._note(_first(error))
+            self.delivery.disconnected()
+            pause = min(MAX_PAUSE, BASE_PAUSE * 2 ** min(self._failures, 10))
+            self._failures += 1
+            await asyncio.sleep(random.uniform(0, pause))
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, ConfigurationError) and not self._opened.done():
+            self._opened.set_exception(error)
+        elif not self._opened.done():
+            _log.info("not connected to Redis yet: %s", error)
+        elif self._failures == 0:
+            self.reconnects += 1
+            _log.warning("lost the connection to Redis, and try to get it back: %s", error)
+        else:
+            _log.debug("still no connection to Redis: %s", error)
+
+    async def _listen(self) -> None:
+        pubsub = PubSub(self._take)
+        try:
+            await pubsub.connect(self._store.link)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pubsub.broken())
+                group.create_task(self._drive(pubsub))
+        finally:
+            pubsub.close()
+
+    async def _drive(self, pubsub: PubSub) -> None:
+        await self._subscribe(pubsub)
+        self._has_changed = True  # channels may have been asked for that could not be followed
+        while True:
+            self._news.clear()
+            if self._is_in_doubt or not self.delivery.is_live:
+                await self._repair()
+            elif self._has_changed:
+                await self._join(pubsub)
+            else:
+                await self._rest()
+
+    async def _subscribe(self, pubsub: PubSub) -> None:
+        """To what is wanted now, and to nothing else."""
+        keys = self._store.keys
+        wanted = {self._inbox, keys.control.encode(), *self._names(self._wanted)}
+        pubsub.unsubscribe(pubsub.names - wanted)
+        try:
+            async with asyncio.timeout(self._pace.patience):
+                await pubsub.subscribe(wanted)
+        except TimeoutError:
+            raise BrokerUnavailable(f"Redis confirms no subscription within {self._pace.patience:g} s") from None
+
+    def _names(self, channels: Iterable[str]) -> Iterator[bytes]:
+        return ((self._store.keys.events + channel).encode() for channel in channels)
+
+    async def _rest(self) -> None:
+        """Until there is something to do; if there is nothing for long enough, see whether that is so."""
+        try:
+            async with asyncio.timeout(self._pace.interval):
+                await self._news.wait()
+        except TimeoutError:
+            self.delivery.survey(await self._survey(self.delivery.followed))
+
+    # -- the log ---------------------------------------------------------------------------------------------------------
+
+    async def _repair(self) -> None:
+        """Survey, and read what is missing. Afterwards the feed is live, or another round is needed."""
+        self._is_in_doubt = False
+        survey = await self._survey(self.delivery.followed)
+        if not self._opened.done():
+            head = Position(survey.epoch, survey.head)
+            self.delivery.begin(head)
+            self.feed.begin(head)
+        self.delivery.survey(survey)
+        while (need := self.delivery.need) is not None:
+            try:
+                page = await self._store.read_entries(need.channels, need.after, need.until, PAGE)
+            except PositionLost:
+                self.delivery.expired()
+            else:
+                self.delivery.entries(*page)
+        if self.delivery.is_live:
+            self._recovered()
+
+    def _recovered(self) -> None:
+        if self._failures and self._opened.done():
+            _log.info("connected to Redis again; the feed has missed nothing, or says so")
+        self._failures = 0
+        if not self._opened.done():
+            self._opened.set_result(None)
+
+    async def _join(self, pubsub: PubSub) -> None:
+        """Subscribe to what is wanted and to nothing else; then follow it from a known position on."""
+        self._has_changed = False
+        await self._subscribe(pubsub)
+        # Others may have been asked for meanwhile: those are subscribed to, and followed, in the next round.
+        asked = zip(self._wanted, self._names(self._wanted), strict=True)
+        joining = [channel for channel, name in asked if channel not in self.delivery.followed and name in pubsub.names]
+        if not joining:
+            return
+        self.delivery.expect(joining)
+        if self.delivery.join(await self._survey(joining)):
+            self._answer()
+        else:
+            self._has_changed = True
+
+    async def _survey(self, channels: Iterable[str]) -> Survey:
+        """Ask where the log is, and wait until the marker of that moment has come the way that events come.
+
+        Raises:
+            BrokerUnavailable: it has not.
+        """
+        names = list(channels)
+        chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)] or [[]]
+        try:
+            async with asyncio.timeout(self._pace.patience):
+                while True:
+                    parts = [await self._store.survey(chunk, self._node, "-") for chunk in chunks[:-1]]
+                    self._marker = (next(self._tokens), asyncio.get_running_loop().create_future())
+                    parts.append(await self._store.survey(chunks[-1], self._node, self._marker[0]))
+                    await self._marker[1]
+                    if len({part.epoch for part in parts}) == 1:
+                        return _joined(parts)
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"Redis was asked to publish, and nothing came within {self._pace.patience:g} s"
+            ) from None
+
+    # -- what comes ------------------------------------------------------------------------------------------------------
+
+    def _take(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """What one read of the socket brought: one batch for the feed."""
+        for name, payload in messages:
+            try:
+                if name.startswith(self._events):
+                    self._take_event(name[len(self._events) :].decode(), payload)
+                elif name == self._inbox:
+                    self._take_marker(payload)
+                else:  # there is a new epoch
+                    self.doubt()
+            except ValueError:
+                _log.warning("somebody else publishes to %r, which is Headwater's", name)
+        self.delivery.flush()
+        if not self.delivery.is_live:
+            self._news.set()
+
+    def _take_event(self, channel: str, payload: bytes) -> None:
+        message = read_message(channel, payload)
+        position = message.entry.event.position
+        self._store.known.saw(position.epoch, message.life, position.seq)
+        self.delivery.arrived(message.entry)
+
+    def _take_marker(self, payload: bytes) -> None:
+        token, marker = self._marker
+        if read_marker(payload).token == token and not marker.done():
+            self.delivery.marked()
+            marker.set_result(None)
+
+
+def _joined(parts: Sequence[Survey]) -> Survey:
+    """Surveys of several sets of channels as one. What each says of its channels still holds at the last one's head, as
+    the least that must have come."""
+    last = {channel: seq for part in parts for channel, seq in part.last.items()}
+    return msgspec.structs.replace(parts[-1], last=last)
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _fail(future: asyncio.Future[Position], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _not_listening(what: str) -> BrokerUnavailable:
+    return BrokerUnavailable(what, fix="see the log for why there is no connection to Redis", retry_after=1)
