@@ -1,0 +1,172 @@
+"""A captured row to events: `Mapper`, which knows the rules, finds the channels and makes the data.
+
+Pure: no database and no broker. Which rule a row matched was settled by Postgres, in the trigger's WHEN; here it is only
+looked up. A row that cannot be mapped becomes an event of `DEAD` and stalls nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from headwater.changes.change import Change, Operation
+from headwater.changes.rules import Rule, check_rules
+from headwater.changes.templates import Template, fill_shape
+from headwater.channels import check_channel
+from headwater.errors import InvalidInput
+from headwater.event import Draft
+
+DEAD: Final = "$changes:dead"
+"""The channel of rows that could not be mapped. Each event says which row, and why; for administrators only."""
+
+ADMIN: Final = "headwater.admin"
+
+log = logging.getLogger("headwater.changes")
+
+
+class Captured(NamedTuple):
+    """A row of the outbox that a trigger wrote.
+
+    Attributes:
+        seq: its number there.
+        rule: name of the rule.
+        operation: what was done.
+        new, old: the declared columns as JSON; None where there is no such row.
+        time: when it was written.
+        truncated: columns that were left out because they were too large.
+    """
+
+    seq: int
+    rule: str
+    operation: Operation
+    new: str | None
+    old: str | None
+    time: datetime
+    truncated: tuple[str, ...] = ()
+
+
+class Mapper:
+    """Makes events of captured rows.
+
+    Args:
+        rules: with different names.
+
+    Attributes:
+        events: made so far.
+        dead: rows that could not be mapped.
+        unknown: rows of rules that are not ours: left by a trigger whose rule has gone.
+        unaddressed: rows that had no channel to go to, because a column in its name was NULL.
+
+    Raises:
+        InvalidInput: two rules have the same name.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.events = self.dead = self.unknown = self.unaddressed = 0
+        self._rules = {rule.name: rule for rule in check_rules(rules)}
+
+    def drafts(self, row: Captured) -> tuple[Draft, ...]:
+        """The events of a row, in order; none if nobody is meant by it. Never raises."""
+        rule = self._rules.get(row.rule)
+        if rule is None:
+            self.unknown += 1
+            return ()
+        try:
+            drafts = tuple(_drafts(rule, _change(rule, row)))
+        except Exception as error:  # a rule's function may raise anything
+            self.dead += 1
+            log.warning("row %d of rule %s cannot be mapped: %r", row.seq, rule.name, error)
+            return (_dead(rule, row, error),)
+        self.events += len(drafts)
+        self.unaddressed += not drafts
+        return drafts
+
+
+def _change(rule: Rule, row: Captured) -> Change:
+    return Change(
+        rule=rule.name,
+        operation=row.operation,
+        schema=rule.schema,
+        table=rule.table,
+        new=_decode(row.new),
+        old=_decode(row.old),
+        time=row.time,
+        truncated=tuple(dict.fromkeys(row.truncated)),
+    )
+
+
+def _decode(text: str | None) -> Any:
+    """JSON with its numbers as they were written: Python's own reader, because it leaves the choice of their type."""
+    return None if text is None else json.loads(text, parse_float=Decimal)
+
+
+def _drafts(rule: Rule, change: Change) -> Iterator[Draft]:
+    if lacking := {place.name for template in rule.templates for place in template.places} & set(change.truncated):
+        raise InvalidInput(
+            f"column {min(lacking)} was left out, and the event needs it",
+            expected="a column of the table that is not too large",
+            fix="see what `headwater pg doctor` says of it",
+        )
+    channels = _channels(rule, change)
+    if not channels:
+        return
+    data = _data(rule, change)
+    type = rule.types[change.operation].fill(change)
+    if type is None:
+        raise InvalidInput("a column in the event's type is NULL", expected="a value")
+    needed = frozenset(_permission(template, change) for template in rule.needed)
+    for channel in channels:
+        yield Draft(channel=channel, type=type, data=data, permissions=needed)
+
+
+def _channels(rule: Rule, change: Change) -> tuple[str, ...]:
+    """Where it goes: to the row's channels, and if it has moved, also to those it has come from, unless these are told by
+    an event of their own (`leave`)."""
+    found = [template.fill_name(change) for template in rule.channels]
+    if change.operation is Operation.UPDATE and not rule.leave:
+        before = msgspec.structs.replace(change, new=None)
+        found += [template.fill_name(before) for template in rule.channels if _may_move(template)]
+    return tuple(dict.fromkeys(check_channel(channel) for channel in found if channel is not None))
+
+
+def _may_move(template: Template) -> bool:
+    return any(place.side == "row" for place in template.places)
+
+
+def _permission(template: Template, change: Change) -> str:
+    name = template.fill_name(change)
+    if name is None:
+        raise InvalidInput("a column in a permission is NULL", expected="a value", fix="nobody was shown the event")
+    return name
+
+
+def _data(rule: Rule, change: Change) -> str:
+    if rule.shape is None:
+        assert rule.function is not None
+        data = rule.function(change)
+    else:
+        data = fill_shape(rule.shape, change)
+        if change.truncated:
+            data = {**data, "truncated": list(change.truncated)}
+    return msgspec.json.Encoder(decimal_format="number").encode(data).decode()
+
+
+def _dead(rule: Rule, row: Captured, error: Exception) -> Draft:
+    """Everything that is needed to mend the rule and send the event by hand."""
+    data = {
+        "rule": rule.name,
+        "operation": row.operation,
+        "schema": rule.schema,
+        "table": rule.table,
+        "seq": row.seq,
+        "error": f"{type(error).__name__}: {error}"[:2000].encode(errors="replace").decode(),
+        "new": None if row.new is None else msgspec.Raw(row.new.encode()),
+        "old": None if row.old is None else msgspec.Raw(row.old.encode()),
+    }
+    return Draft.json(DEAD, "dead", data, permissions=[ADMIN])
