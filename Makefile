@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`. The work is in scripts/, which CI calls too.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test unit lint types coverage bench fuzz torture pin clean
+.PHONY: help setup setup-test run test unit lint types coverage bench scaling fuzz torture pin clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ coverage: ## each module covered wholly by its own tests
 
 bench: ## the numbers the docs quote
 	@scripts/bench
+
+scaling: ## what large installations need, computed from those
+	@scripts/bench scaling
 
 fuzz: ## look for inputs that the suite has not tried
 	@scripts/fuzz

@@ -12,7 +12,7 @@ from bench import machine, output
 from bench.build import BuildFailed, build_programs
 from bench.results import bars
 from bench.scenarios import QUICK, Plan
-from bench.suite import Order, Suite
+from bench.suite import REDIS, Order, Suite
 from bench.systems import SYSTEMS
 
 QUIET = 0.03
@@ -21,7 +21,7 @@ QUIET = 0.03
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
-    names = [system.name for system in SYSTEMS]
+    names = [*(system.name for system in SYSTEMS), REDIS]
     parser = argparse.ArgumentParser(prog="python -m bench", description="Headwater and its neighbours, side by side.")
     parser.add_argument("--quick", action="store_true", help="one short round with 1,000 subscribers, about a minute")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"some of {','.join(names)}")
@@ -72,8 +72,8 @@ def main() -> int:
     full = not (found.quick or found.only or found.subscribers or found.no_docs)
     output.write(results, about, [found.out, output.DOCS] if full else [found.out])
     if full:
-        output.renew_page(text)
-    print(f"\n{text}\n\nThe files are in {found.out}" + (", and docs/benchmarks.md is renewed." if full else "."))
+        output.renew_pages(results, about, text)
+    print(f"\n{text}\n\nThe files are in {found.out}{', and docs/ is renewed' if full else ''}.")
     return 0 if all(bar.met for bar in bars(results)) and not results.failures else 1
 
 

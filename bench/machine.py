@@ -59,6 +59,8 @@ def describe() -> dict[str, str]:
         "better-sse": BETTER_SSE_VERSION,
         "nginx": _said("nginx", "-v").rpartition("/")[2],
         "nchan": _nchan(),
+        "redis": (re.search(r"v=([\d.]+)", _said("redis-server", "--version")) or ["", "not installed"])[1],
+        **{name: _version(package) for name, package in (("redis-py", "redis"), ("hiredis", "hiredis"))},
     }
 
 

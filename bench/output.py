@@ -11,19 +11,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.build import SOURCES
+from bench.costs import costs_of
+from bench.marks import renewed
 from bench.plot import plot
 from bench.report import report
 from bench.results import Results, bars, rows
+from bench.simulation import page as scaling
+from bench.simulation.costs import as_json as costs_as_json
 
 OUT = SOURCES / "out"
 DOCS = SOURCES.parent / "docs"
-BEGIN, END = "<!-- the last run begins -->", "<!-- the last run ends -->"
+LAST_RUN = "the last run"
 
 _WHERE = ("date", "commit", "cpu", "kernel", "python")
-
-
-class PageBroken(Exception):
-    """docs/benchmarks.md has lost the marks between which a run is shown."""
 
 
 def as_json(results: Results, about: dict[str, str]) -> str:
@@ -40,6 +40,8 @@ def as_json(results: Results, about: dict[str, str]) -> str:
         "storm": {name: asdict(found) for name, found in results.storm.items()},
         "publishing": {name: asdict(found) for name, found in results.publishing.items()},
         "groups": {name: asdict(found) for name, found in results.groups.items()},
+        "latency": asdict(results.latency) if results.latency else None,
+        "work": asdict(results.work) if results.work else None,
     }
     return json.dumps(everything, indent=1) + "\n"
 
@@ -58,32 +60,25 @@ def as_plot(results: Results, about: dict[str, str]) -> str:
     )
 
 
-def renewed(page: str, text: str) -> str:
-    """The page with another last run between its two marks.
-
-    Raises:
-        PageBroken: it does not have them.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not begin or not end:
-        raise PageBroken(f"docs/benchmarks.md must hold {BEGIN} and, after it, {END}")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
-
-
 def write(results: Results, about: dict[str, str], directories: Sequence[Path]) -> None:
-    """The JSON file and the plot, into each directory."""
+    """The JSON file and the plot, into each directory; the costs too, where the run has all of them."""
+    costs = costs_of(results)
     for directory in directories:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "benchmarks.json").write_text(as_json(results, about))
         (directory / "benchmarks.svg").write_text(as_plot(results, about))
+        if costs:
+            (directory / scaling.COSTS).write_text(costs_as_json(costs, about))
 
 
-def renew_page(text: str) -> None:
-    """Show the run in docs/benchmarks.md.
+def renew_pages(results: Results, about: dict[str, str], text: str) -> None:
+    """Show the run in docs/benchmarks.md, and what follows from it in docs/scaling.md.
 
     Raises:
-        PageBroken: see `renewed`.
+        PageBroken: one of them has lost its marks.
     """
     page = DOCS / "benchmarks.md"
-    page.write_text(renewed(page.read_text(), text))
+    page.write_text(renewed(page.read_text(), LAST_RUN, text))
+    costs = costs_of(results)
+    if costs:
+        scaling.write(costs, about, DOCS)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bench.report import number
 from bench.results import FLOOR, KB, OURS_TOO, Results, Row, rows
+from bench.tables import number
 
 _WIDTH, _MARGIN, _GAP = 1040, 28, 32
 _PANEL = (_WIDTH - 2 * _MARGIN - _GAP) / 2

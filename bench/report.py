@@ -1,4 +1,4 @@
-"""Tables for people: Markdown that is aligned, so that a terminal shows it as well as a browser does.
+"""What a run found, for people: tables and sections of Markdown.
 
 Pure: numbers in, text out.
 """
@@ -6,30 +6,11 @@ Pure: numbers in, text out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
+from bench.redis.latency import RATE, STREAMS, Latency
+from bench.redis.work import FOLLOWED, Work
 from bench.results import KB, Results, Row, bars, rows
-
-
-def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
-    cells = [header, *lines]
-    widths = [max(len(cell) for cell in column) for column in zip_longest(*cells, fillvalue="")]
-
-    def line(row: Sequence[str]) -> str:
-        first, *others = zip(row, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [f"{'-' * (width - 1)}:" if i else "-" * width for i, width in enumerate(widths)]
-    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, lines)])
-
-
-def number(value: float) -> str:
-    """Three significant digits, and no more decimals than they need."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+from bench.tables import number, table
 
 
 def ratio(value: float | None) -> str:
@@ -130,6 +111,58 @@ def groups_table(results: Results) -> str:
     return table(header, lines)
 
 
+def latency_table(found: Latency) -> str:
+    """From publishing to delivery."""
+    header = ["publish to delivery", "p50 / pub/sub", "p50 ms", "p99 ms"]
+    load = f"publisher, Redis, node, {STREAMS:,} streams, {RATE} events/s"
+    ways = [
+        ("Redis' own pub/sub: PUBLISH, a redis-py subscriber", 1.0, found.floor),
+        ("publisher, Redis, node, one stream", found.one_ratio, found.one),
+        ("POST to a node, Redis, another node, one stream", found.posted_ratio, found.posted),
+        (load, None, found.many),
+    ]
+    lines = [[title, ratio(of), number(took.p50_us / 1e3), number(took.p99_us / 1e3)] for title, of, took in ways]
+    return table(header, lines)
+
+
+def rates_table(found: Work) -> str:
+    """What one publishing process reaches."""
+    rates = {"one by one": found.one_by_one, "64 at once": found.at_once, "4 x batches of 100": found.batches}
+    lines = [
+        [title, number(rate.per_second), number(rate.p50_ms), f"{rate.redis_busy:.0%}"] for title, rate in rates.items()
+    ]
+    return table(["one publishing process", "events/s", "median ms until the answer", "Redis busy"], lines)
+
+
+def work_table(found: Work) -> str:
+    """What Redis and a node work for each other."""
+
+    def line(title: str, redis: float | None, node: float | None, sent: float | None = None) -> list[str]:
+        return [title, *("-" if value is None else number(value) for value in (redis, node, sent))]
+
+    lines = [
+        line("an event appended alone", found.append_us, None, found.append_bytes),
+        line("of that, in the script", found.append_script_us, None),
+        line("an event appended alone, append-only file on", found.append_on_disk_us, None),
+        line("an event appended in batches of 100", found.append_batched_us, None),
+        line(
+            "an event for each node that follows its channel", found.deliver_us, found.receive_us, found.deliver_bytes
+        ),
+        line("the same in batches of 100", None, found.receive_batched_us),
+        line("a channel followed and left again", found.follow_redis_us, found.follow_us),
+        line("a second of an idle node", found.idle_redis_us, found.idle_us),
+        line("the same for each channel it follows", found.idle_channel_redis_us, found.idle_channel_us),
+    ]
+    return table(["", "Redis CPU µs", "node CPU µs", "bytes"], lines)
+
+
+def _rest(found: Work) -> str:
+    return (
+        f"Following a channel takes {number(found.follow_ms)} ms; {FOLLOWED:,} at once, "
+        f"{number(found.follows_per_second)} a second. A node has {found.node_connections:.0f} connections to Redis."
+    )
+
+
 def bars_table(results: Results) -> str:
     """What is promised, and what was found."""
     lines = [[bar.promise, bar.measured, "yes" if bar.met else "NO"] for bar in bars(results)]
@@ -149,6 +182,11 @@ def report(results: Results, heading: str = "###") -> str:
         sections.append(("Publishing", publishing_table(results)))
     if results.groups:
         sections.append(("100 permission groups", groups_table(results)))
+    if results.latency:
+        sections.append(("Through Redis", latency_table(results.latency)))
+    if results.work:
+        sections.append(("Publishing to Redis", rates_table(results.work)))
+        sections.append(("Work per event, node and channel", f"{work_table(results.work)}\n\n{_rest(results.work)}"))
     if bars(results):
         sections.append(("Promises", bars_table(results)))
     if results.notes:

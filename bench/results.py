@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from bench.redis.latency import RATE, STREAMS, Latency
+from bench.redis.work import Work
 from bench.scenarios import FanOut, Groups, Publishing, Storm
 
 FLOOR = "floor"
@@ -26,6 +28,7 @@ class Results:
         titles: of the systems, by name, in the order of the tables.
         fan_out: per number of subscribers, one mapping from system to numbers for each round.
         storm, publishing, groups: by system; Headwater's other broker as `headwater-sqlite`.
+        latency, work: of Headwater on Redis; None where it was not measured.
         notes: what the reader must know: what could not be measured, what was limited, what failed.
         failures: how many measurements failed.
     """
@@ -35,6 +38,8 @@ class Results:
     storm: dict[str, Storm] = field(default_factory=dict)
     publishing: dict[str, Publishing] = field(default_factory=dict)
     groups: dict[str, Groups] = field(default_factory=dict)
+    latency: Latency | None = None
+    work: Work | None = None
     notes: list[str] = field(default_factory=list)
     failures: int = 0
 
@@ -129,7 +134,7 @@ def bars(results: Results) -> list[Bar]:
     if ours and theirs:
         seconds = f"{ours.seconds:.2f} s, Nchan {theirs.seconds:.2f} s"
         judged.append(Bar("reconnect storm: no slower than Nchan", seconds, ours.seconds <= theirs.seconds))
-    return judged
+    return judged + (_latency_bars(results.latency) if results.latency else [])
 
 
 def _fan_out_bars(found: Mapping[str, Row], streams: int, bound: float) -> list[Bar]:
@@ -170,3 +175,12 @@ def _loaded_bars(found: Mapping[str, Row]) -> list[Bar]:
         promise = f"{load}at most 0.2x the floor's CPU per delivery"
         judged.append(Bar(promise, f"{ours.loaded_ratio:.2f}x", ours.loaded_ratio <= 0.2))
     return judged
+
+
+def _latency_bars(found: Latency) -> list[Bar]:
+    one = f"{found.one_ratio:.2f}x ({found.one.p50_us:.0f} µs, {found.floor.p50_us:.0f} µs)"
+    many = found.many.p99_us / 1e3
+    return [
+        Bar("through Redis to a stream: p50 at most 1.5x of Redis' own pub/sub", one, found.one_ratio <= 1.5),
+        Bar(f"through Redis to {STREAMS:,} streams, {RATE} events/s: p99 under 100 ms", f"{many:.1f} ms", many < 100),
+    ]

@@ -12,6 +12,8 @@ from functools import partial
 
 from bench import scenarios
 from bench.process import ServerFailed
+from bench.redis.latency import latency
+from bench.redis.work import work
 from bench.report import ratio
 from bench.results import FLOOR, OURS, Results
 from bench.scenarios import FanOut, Groups, Plan, ScenarioFailed
@@ -20,6 +22,7 @@ from bench.systems.base import System
 from bench.systems.floor import FLOOR_SYSTEM
 from bench.systems.headwater import SQLITE, headwater
 from bench.systems.nchan import nchan
+from bench.worker import WorkerFailed
 
 SLOW = 25.0
 """Seconds of a system's first round with a number of subscribers beyond which it is the only one, so that a run stays within
@@ -27,6 +30,8 @@ ten minutes. Headwater and the floor get all their rounds."""
 
 NCHAN = "nchan"
 OURS_ON_SQLITE = "headwater-sqlite"
+REDIS = "redis"
+"""What the scenarios through Redis are asked for by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,7 @@ class Suite:
         for done, step in enumerate(steps, 1):
             try:
                 outcome = step.run()
-            except (ScenarioFailed, ServerFailed) as error:
+            except (ScenarioFailed, ServerFailed, WorkerFailed) as error:
                 outcome = f"failed: {error}"
                 self.results.failures += 1
                 self._note(f"{step.label.partition(', round')[0]} failed: {error}.")
@@ -119,6 +124,9 @@ class Suite:
         measures = {OURS: scenarios.headwater_groups, NCHAN: scenarios.nchan_groups}
         for name in [name for name, _system in both if name in measures]:
             yield Step(f"100 permission groups, {name}", partial(self._groups, name, measures[name], streams))
+        if self._order.wants(REDIS):
+            yield Step("latency through Redis", self._latency)
+            yield Step("work of Redis and of nodes", self._work)
 
     def _fan_out(self, system: System, streams: int, found: dict[str, FanOut]) -> str:
         if (system.name, streams) in self._slow:
@@ -144,3 +152,11 @@ class Suite:
     def _groups(self, name: str, measure: Callable[[int, Plan], Groups], streams: int) -> str:
         found = self.results.groups[name] = measure(streams, self._order.plan)
         return f"{found.without:.2f} µs without, {found.with_groups:.2f} µs with"
+
+    def _latency(self) -> str:
+        found = self.results.latency = latency(self._order.plan)
+        return f"{ratio(found.one_ratio):>6} {found.one.p50_us:7.0f} µs {found.many.p99_us / 1e3:8.1f} ms p99"
+
+    def _work(self) -> str:
+        found = self.results.work = work(self._order.plan)
+        return f"{found.append_us:.0f} µs an append, {found.deliver_us:.1f} µs for each node"

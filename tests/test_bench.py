@@ -13,14 +13,16 @@ from bench import machine, output, scenarios, suite
 from bench.__main__ import arguments, order
 from bench.build import BUILD, build_programs
 from bench.generator import Answer
+from bench.marks import PageBroken, renewed
 from bench.process import ServerFailed
-from bench.report import number, report, table
+from bench.report import report
 from bench.results import Results, bars, rows
 from bench.scenarios import FanOut, Groups, Load, Plan, Publishing, ScenarioFailed, Storm, checked, running, typical
 from bench.suite import Order, Suite
 from bench.systems import SYSTEMS
 from bench.systems.base import Publish, System
 from bench.systems.floor import FLOOR_SYSTEM
+from bench.tables import number, table
 
 ABOUT = {
     "date": "2026-01-02 03:04 UTC",
@@ -241,24 +243,24 @@ def test_the_json_has_the_conclusions_and_every_round() -> None:
 
 def test_a_run_replaces_the_one_before_it_in_the_docs() -> None:
     """What people wrote around the marks stays."""
-    page = f"before\n{output.BEGIN}\nold\n{output.END}\nafter\n"
-    new = output.renewed(page, output.as_text(good_run(), ABOUT, 7.0))
+    page = "before\n<!-- x begins -->\nold\n<!-- x ends -->\nafter\n"
+    new = renewed(page, "x", output.as_text(good_run(), ABOUT, 7.0))
     assert new.startswith("before\n")
     assert new.endswith("after\n")
     assert "old" not in new
     assert "took 7.0 minutes" in new
-    assert output.renewed(new, "x") == output.renewed(page, "x")
+    assert renewed(new, "x", "y") == renewed(page, "x", "y")
 
 
 def test_a_page_without_marks_is_not_overwritten() -> None:
     """The error says which marks are missing."""
-    with pytest.raises(output.PageBroken, match="last run begins"):
-        output.renewed("nothing", "x")
+    with pytest.raises(PageBroken, match="x begins"):
+        renewed("nothing", "x", "y")
 
 
 def test_the_published_page_has_its_marks() -> None:
     """A full run can renew docs/benchmarks.md."""
-    assert output.renewed((output.DOCS / "benchmarks.md").read_text(), "x")
+    assert renewed((output.DOCS / "benchmarks.md").read_text(), output.LAST_RUN, "x")
 
 
 def test_a_template_surrounds_the_payloads() -> None:

@@ -42,6 +42,7 @@ class Latency:
         many_cpu_us: the node's CPU per delivery under that load.
         many_busy: share of its core that the node used.
         stream_bytes: read from a stream's socket per event.
+        node_memory: resident, of a node without streams, in bytes.
     """
 
     floor: Times
@@ -53,6 +54,7 @@ class Latency:
     many_cpu_us: float
     many_busy: float
     stream_bytes: float
+    node_memory: float
 
 
 class Numbers:
@@ -81,7 +83,7 @@ def latency(plan: Plan) -> Latency:
     """
     with ExitStack() as stack:
         redis = stack.enter_context(running_redis(GENERATOR_CORE))
-        _other, _idle = stack.enter_context(running(headwater(redis.url)))
+        other, _unused = stack.enter_context(running(headwater(redis.url)))
         node, generator = stack.enter_context(running(headwater(redis.url)))
 
         def worker(name: str, *arguments: str, core: int = GENERATOR_CORE) -> Worker:
@@ -89,12 +91,13 @@ def latency(plan: Plan) -> Latency:
 
         subscriber = worker("subscriber", redis.url, CHANNEL, core=SERVER_CORE)
         log = worker("publisher", "log", redis.url)
-        post = worker("publisher", "post", f"http://127.0.0.1:{_other.port}")
+        post = worker("publisher", "post", f"http://127.0.0.1:{other.port}")
         numbers = Numbers()
         checked(generator.open(1, window=1))
         floor = through_pubsub(subscriber, worker("publisher", "pubsub", redis.url))
         one, posted = (through_node(generator, publisher, numbers) for publisher in (log, post))
         rounds = paired([floor, one, posted], plan)
+        memory = node.rss_bytes()
         checked(generator.open(STREAMS - 1, window=100))
         loads = [_load(node, generator, log, numbers, plan.load_seconds) for _ in range(plan.bursts + 1)][1:]
     return Latency(
@@ -107,6 +110,7 @@ def latency(plan: Plan) -> Latency:
         many_cpu_us=median(load.cpu_us for load in loads),
         many_busy=median(load.busy for load in loads),
         stream_bytes=median(load.stream_bytes for load in loads),
+        node_memory=memory,
     )
 
 

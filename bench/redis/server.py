@@ -38,6 +38,10 @@ class Redis:
         stats = self._info("stats")
         return int(stats["total_net_output_bytes"]), int(stats["total_net_input_bytes"])
 
+    def connections(self) -> int:
+        """How many clients are connected, the one that asks among them."""
+        return int(self._info("clients")["connected_clients"])
+
     def script_us(self) -> float:
         """Microseconds spent in scripts so far, as Redis itself counts them."""
         stats = self._info("commandstats")

@@ -51,6 +51,7 @@ class Work:
         append_on_disk_us: the same with the append-only file, synced once a second.
         append_batched_us: Redis, per event in batches of 100.
         append_bytes: received by Redis per event appended one at a time.
+        publish_us, publish_batched_us: the publishing process, per event.
         deliver_us: Redis, per event and node that follows its channel.
         deliver_bytes: sent by Redis per event and node.
         receive_us: a node, per event that comes alone.
@@ -60,6 +61,7 @@ class Work:
         follows_per_second: 2,000 at once.
         idle_us, idle_redis_us: a node that follows nothing, and Redis for it, per second.
         idle_channel_us, idle_channel_redis_us: the same per followed channel.
+        node_connections: that a node has to Redis.
         one_by_one, at_once, batches: rates of one publishing process: a call at a time, 64 calls, 4 calls of 100 events.
     """
 
@@ -68,6 +70,8 @@ class Work:
     append_on_disk_us: float
     append_batched_us: float
     append_bytes: float
+    publish_us: float
+    publish_batched_us: float
     deliver_us: float
     deliver_bytes: float
     receive_us: float
@@ -80,6 +84,7 @@ class Work:
     idle_redis_us: float
     idle_channel_us: float
     idle_channel_redis_us: float
+    node_connections: float
     one_by_one: Rate
     at_once: Rate
     batches: Rate
@@ -93,6 +98,7 @@ class Used:
     redis_us: float
     script_us: float
     nodes_us: float
+    publisher_us: float
     sent: float
     received: float
 
@@ -160,6 +166,7 @@ class Place:
             redis_us=self.redis.cpu_ns() / 1e3,
             script_us=self.redis.script_us(),
             nodes_us=self.nodes.cpu_ns() / 1e3,
+            publisher_us=self._publisher.cpu_ns() / 1e3,
             sent=sent,
             received=received,
         )
@@ -189,6 +196,7 @@ def work(plan: Plan) -> Work:
         append_us=alone.redis_us,
         append_script_us=alone.script_us,
         append_bytes=alone.received,
+        publish_us=alone.publisher_us,
         **appending,
         **coming,
         **receiving,
@@ -204,7 +212,12 @@ def _appending(place: Place, nobody: Used) -> dict[str, Any]:
     rates = {"one_by_one": place.rate(1), "at_once": place.rate(64), "batches": place.rate(4, _BATCH)}
     with place.redis.writing_to_disk():
         on_disk = place.publishing(events, nobody)
-    return {"append_batched_us": batched.redis_us, "append_on_disk_us": on_disk.redis_us, **rates}
+    return {
+        "append_batched_us": batched.redis_us,
+        "append_on_disk_us": on_disk.redis_us,
+        "publish_batched_us": batched.publisher_us,
+        **rates,
+    }
 
 
 def _coming(place: Place, quiet: Used) -> dict[str, Any]:
@@ -240,7 +253,9 @@ def _receiving(place: Place, alone: Used, quiet: Used, nobody: Used) -> dict[str
     place.nodes.ask("follow", channels=[CHANNEL])
     one = place.publishing(events, quiet, nodes=1)
     batched = place.publishing(events * 10, quiet, batch=_BATCH, nodes=1)
+    before = place.redis.connections()
     place.nodes.ask("open", nodes=NODES - 1)
+    connections = (place.redis.connections() - before) / (NODES - 1)
     place.nodes.ask("follow", channels=[CHANNEL])
     busier = nobody.minus(quiet.minus(nobody), times=-NODES)
     delivered = place.publishing(events, busier, nodes=NODES).minus(alone).per(NODES)
@@ -249,4 +264,5 @@ def _receiving(place: Place, alone: Used, quiet: Used, nobody: Used) -> dict[str
         "receive_batched_us": batched.nodes_us,
         "deliver_us": delivered.redis_us,
         "deliver_bytes": delivered.sent,
+        "node_connections": connections,
     }
