@@ -62,6 +62,15 @@ async def test_refusals_by_a_limit_are_counted_by_reason() -> None:
         assert (await samples(site))["headwater_limited_total", "hub_full"] == 1
 
 
+async def test_troubles_of_the_broker_are_counted_by_kind() -> None:
+    """Those that it can have at all, from the start."""
+    async with serving() as site:
+        site.hub.broker.counters = lambda: {"reconnects": 0, "lost": 3}  # type: ignore[attr-defined]
+        found = await samples(site)
+    assert found["headwater_broker_troubles_total", "reconnects"] == 0
+    assert found["headwater_broker_troubles_total", "lost"] == 3
+
+
 @pytest.mark.parametrize("number", [1, 30])
 async def test_nobody_can_make_series(number: int) -> None:
     """However many channels, principals, paths and addresses there are, the number of series stays."""

@@ -122,6 +122,7 @@ async def test_what_waits_is_bounded_and_counted(path: Path, monkeypatch: pytest
                 assert caught.value.retry_after == 1
         await waiting
         assert node_broker.overflows == 2
+        assert node_broker.counters() == {"overflows": 2}
         await node.append(*[Draft(channel="a")] * 9)
 
 

@@ -259,3 +259,23 @@ async def test_a_feed_that_lost_its_place_costs_a_reset_only_who_missed_somethin
         await settled()
         assert (lucky.data, lucky.of("reset")) == (["1", "3"], [])
         assert (unlucky.data, unlucky.types) == (["4"], ["connected", "reset", "message"])
+
+
+async def test_a_feed_that_missed_something_for_good_resets_every_stream() -> None:
+    """What came later has been sent already, so it cannot come in order any more; the stream goes on from the present."""
+    broker = ScriptedBroker()
+    async with running(broker) as hub:
+        live, full = await connect(hub, "a"), await connect(hub, "b", capacity=0)
+        await publish(hub, "b", 1)
+        hub.restart(broker.end, lost=True)
+        full.capacity = None
+        full.take()
+        await settled()
+        await publish(hub, "a", 2)
+        await publish(hub, "b", 3)
+        await settled()
+        for socket in (live, full):
+            assert socket.types == ["connected", "reset", "message"]
+            assert socket.of("reset")[0].data == f'{{"reason":"overflow","cursor":"{hub.cursor(1)}"}}'
+        assert (live.data, full.data) == (["2"], ["3"])
+        assert hub.streams.resets == {ResetReason.OVERFLOW: 2}

@@ -115,6 +115,7 @@ async def test_a_new_hub_has_nothing_to_say() -> None:
             lagged=0,
             resets={},
             rejections={},
+            broker={},
             ring_bytes=0,
             latency_p50_ms=0,
             latency_p99_ms=0,
@@ -189,3 +190,14 @@ async def test_a_snapshot_stays_as_it_was() -> None:
         await hub.drain()
         assert hub.statistics().draining
         assert not before.draining
+
+
+async def test_the_broker_tells_its_own_troubles() -> None:
+    """If it counts any."""
+
+    class Troubled(ScriptedBroker):
+        def counters(self) -> dict[str, int]:
+            return {"reconnects": 2, "lost": 0}
+
+    async with running(Troubled()) as hub:
+        assert hub.statistics().broker == {"reconnects": 2, "lost": 0}

@@ -63,6 +63,7 @@ class HubCollector(Collector):
         yield from _streams(statistics)
         yield from _events(statistics)
         yield from _refusals(statistics, self._limiter)
+        yield _by("headwater_broker_troubles", "Troubles of the broker.", "kind", (), statistics.broker)
         yield _latency(self._hub.latency)
 
 

@@ -20,7 +20,7 @@ What every broker guarantees, and the contract suite in `headwater.testing` chec
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -164,6 +164,14 @@ class Broker(Protocol):
     async def prune(self, now: int) -> int:
         """Apply retention as of `now` (milliseconds of Unix time); returns how many events went. Brokers also do this by
         themselves."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A broker that counts what went wrong; `/metrics` and `/stats` show it. Not every broker is one."""
+
+    def counters(self) -> Mapping[str, int]:
+        """How often what has happened since the broker was made. The names are always the same ones, and few."""
 
 
 class Grade(StrEnum):

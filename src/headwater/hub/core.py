@@ -371,6 +371,7 @@ class Hub(Publishing):
             opened=self._opened,
             published=self.published,
             rejections=self.rejections,
+            broker=self.broker,
         )
 
     async def probe(self, channel: str, within: float = 5.0) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from headwater.brokers.base import Broker, Counting
 from headwater.hub.fanout import Fanout
 from headwater.hub.handoff import Handoff
 from headwater.hub.registry import Registry, View
@@ -63,6 +64,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
         lagged: times that a socket was full.
         resets: sent, by reason.
         rejections: requests refused, by error title.
+        broker: troubles of the broker, by kind.
         ring_bytes: held by the rings of recent frames.
         latency_p50_ms, latency_p99_ms: acceptance by the broker to write, as upper bounds of histogram buckets.
     """
@@ -87,6 +89,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     lagged: int
     resets: dict[str, int]
     rejections: dict[str, int]
+    broker: dict[str, int]
     ring_bytes: int
     latency_p50_ms: float
     latency_p99_ms: float
@@ -125,6 +128,7 @@ def statistics_of(
     opened: int,
     published: int,
     rejections: Mapping[str, int],
+    broker: Broker,
 ) -> Statistics:
     """A snapshot of a hub, from its parts and its own counters (see `Statistics`)."""
     states = Counter(stream.state for stream in streams.open.values())
@@ -149,6 +153,7 @@ def statistics_of(
         lagged=streams.lagged,
         resets={reason.value: count for reason, count in streams.resets.items()},
         rejections=dict(rejections),
+        broker=dict(broker.counters()) if isinstance(broker, Counting) else {},
         ring_bytes=registry.budget.used,
         latency_p50_ms=fanout.latency.quantile(0.5),
         latency_p99_ms=fanout.latency.quantile(0.99),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -171,6 +171,9 @@ class SqliteBroker:
     def _take_batch(self, batch: reads.Batch) -> None:
         self._delivery.read(batch)
         self._watcher.taken()
+
+    def counters(self) -> Mapping[str, int]:
+        return {"overflows": self.overflows}
 
     async def follow(self, channels: Collection[str]) -> Position:
         self._check_open()
