@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.upstream import Upstream, answering, upstream
 from tests.support.gateway import GATEWAYS, Gateway, GatewayKind, gateway, held_ports
 from tests.support.raw import Head, RawClient
+from tests.support.waiting import until
 
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nfull"
 NOTHING = answering(b"")
@@ -177,7 +178,7 @@ async def test_when_no_node_is_there_a_client_hears_when_to_come_back(kind: Gate
         head, body = await front.ask("GET", "/events?channel=a&token=very.secret.text&ticket=a.secret.too")
         assert (head.status, head.headers["retry-after"]) == (503, "2")
         assert json.loads(body)["type"] == "urn:headwater:problem:unavailable"
-    assert "503" in front.gateway.logged
+        await until(lambda: '"status":503' in front.gateway.logged, "the access log's line")
     assert "secret" not in front.gateway.logged
 
 

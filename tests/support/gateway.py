@@ -34,11 +34,13 @@ class Gateway:
     """One that runs.
 
     Attributes:
+        kind: which.
         folder: with its files and logs.
         port: for HTTP/1.1 in the clear, which the files in deploy/ do not offer and our raw client needs.
         tls_port: for TLS, with HTTP/2.
     """
 
+    kind: GatewayKind
     folder: Path
     port: int
     tls_port: int
@@ -88,7 +90,7 @@ async def gateway(kind: GatewayKind, folder: Path, nodes: Sequence[int]) -> Asyn
         nodes: their ports.
     """
     with held_ports(3) as (port, tls_port, other):
-        made = Gateway(folder, port, tls_port)
+        made = Gateway(kind, folder, port, tls_port)
         if kind == "nginx":
             fill_in(folder, made, other, [f"127.0.0.1:{node}" for node in nodes])
             words, env = nginx_words(folder), {}
