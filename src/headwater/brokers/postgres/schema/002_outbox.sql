@@ -1,0 +1,176 @@
+-- The outbox: where transactions of the application leave what they have to say, and what the leader takes from there.
+--
+-- A row is there if and only if its transaction was committed. The leader takes the rows that it can see in the order of
+-- their numbers, gives them to the log (or to another broker) and deletes them. That keeps what belongs together in
+-- order: if one transaction was committed before another could write, because of a row's lock or because a person
+-- waited for the first, then its rows have the lower numbers and are seen whenever the other's are. Unrelated
+-- transactions come in the order in which they end, and none waits for another.
+
+CREATE TABLE headwater.outbox (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind "char" NOT NULL, -- p: published; c: a row of a table has changed
+    channel text, type text, data text, is_text boolean, permissions text, key text, -- p: as in a draft
+    source text, op text, new jsonb, old jsonb -- c: which rule or table, what was done, and the row after and before
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- One row, which the leader keeps up to date: whether anybody takes from the outbox.
+CREATE TABLE headwater.state (
+    id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    publish_until timestamptz NOT NULL DEFAULT now() + interval '7 days', -- then `publish` refuses
+    capture_until timestamptz NOT NULL DEFAULT now() + interval '1 day', -- then changes of rows go unnoticed
+    awake_until timestamptz NOT NULL DEFAULT '-infinity' -- until then the leader looks by itself, and need not be told
+);
+
+INSERT INTO headwater.state DEFAULT VALUES;
+
+-- Tell the leader, unless it is awake. Telling has its price: transactions that notify are committed one after the other,
+-- in the whole cluster. To be called after the row was inserted, because from then on the leader sees that a
+-- transaction is under way that may have found it awake. (A transaction that is to be prepared may not notify: it says
+-- SET headwater.notify = off, and the leader finds its rows within a second.)
+CREATE FUNCTION headwater.wake(awake_until timestamptz) RETURNS void LANGUAGE plpgsql AS
+$body$
+BEGIN
+    IF awake_until > clock_timestamp() OR current_setting('headwater.notify', true) = 'off' THEN
+        RETURN;
+    END IF;
+    PERFORM pg_notify('headwater', 'outbox');
+END
+$body$;
+
+-- Publish within this transaction, from any language: the event exists if and only if the transaction is committed.
+-- The other functions are this one with checks that are left to the hub where Python has made them already.
+CREATE FUNCTION headwater.enqueue(
+    channel text, type text, data text, is_text boolean, permissions text, idempotency_key text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$body$
+DECLARE
+    state headwater.state;
+BEGIN
+    INSERT INTO headwater.outbox (kind, channel, type, data, is_text, permissions, key)
+    VALUES ('p', channel, type, data, is_text, permissions, idempotency_key);
+    SELECT * INTO state FROM headwater.state;
+    IF state.publish_until < clock_timestamp() THEN
+        RAISE 'no hub has taken anything from the outbox since %, so nothing more is put there', state.publish_until
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start a hub on this database, or stop publishing.';
+    END IF;
+    PERFORM headwater.wake(state.awake_until);
+END
+$body$;
+
+CREATE FUNCTION headwater.publish(
+    channel text, type text DEFAULT 'message', data jsonb DEFAULT 'null', permissions text[] DEFAULT '{}',
+    idempotency_key text DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql AS
+$body$
+BEGIN
+    PERFORM headwater.check_draft(channel, type, permissions, idempotency_key);
+    PERFORM headwater.enqueue(
+        channel, type, coalesce(data, 'null')::text, false,
+        nullif(array_to_string(permissions, ' '), ''), idempotency_key
+    );
+END
+$body$;
+
+CREATE FUNCTION headwater.publish_text(
+    channel text, type text, data text, permissions text[] DEFAULT '{}', idempotency_key text DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql AS
+$body$
+BEGIN
+    PERFORM headwater.check_draft(channel, type, permissions, idempotency_key);
+    PERFORM headwater.enqueue(
+        channel, type, coalesce(data, ''), true, nullif(array_to_string(permissions, ' '), ''), idempotency_key
+    );
+END
+$body$;
+
+-- The rules for a draft, as `headwater.event` has them.
+CREATE FUNCTION headwater.check_draft(channel text, type text, permissions text[], idempotency_key text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
+$body$
+DECLARE
+    wrong text;
+BEGIN
+    IF (channel COLLATE "C" ~ '^[A-Za-z0-9_.:/@=-]{1,200}$') IS NOT TRUE THEN
+        wrong := format('channel %L is not a channel name: 1 to 200 characters from letters, digits and _ - . : / @ =',
+            left(channel, 80));
+    ELSIF (type COLLATE "C" ~ '^[^\x01-\x1f\x7f]{1,200}$') IS NOT TRUE THEN
+        wrong := format('event type %L is malformed: 1 to 200 characters, none of them a control character',
+            left(type, 80));
+    ELSIF type IN ('connected', 'heartbeat', 'reset', 'token_expiring', 'closing') THEN
+        wrong := format('event type %L is one that only the hub sends', type);
+    ELSIF cardinality(permissions) > 32 THEN
+        wrong := format('%s permissions on one event, expected at most 32', cardinality(permissions));
+    ELSIF EXISTS (SELECT FROM unnest(permissions) AS p WHERE (p COLLATE "C" ~ '^[\x21-\x7e]{1,200}$') IS NOT TRUE) THEN
+        wrong := 'a permission is malformed: 1 to 200 visible ASCII characters without spaces';
+    ELSIF idempotency_key COLLATE "C" !~ '^[^\x01-\x1f\x7f]{1,200}$' THEN
+        wrong := format('idempotency key %L is malformed: 1 to 200 characters, none of them a control character',
+            left(idempotency_key, 80));
+    END IF;
+    IF wrong IS NOT NULL THEN
+        RAISE '%', wrong USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$body$;
+
+-- Become the leader, whose number is the answer; null if there is another. With `session` the caller holds the advisory
+-- lock of leaders in its session. Without, behind a pooler that lends sessions out, it leads for some seconds only, and
+-- has to say so again in time.
+CREATE FUNCTION headwater.lead(name text, session boolean, lock_key bigint, seconds double precision) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$body$
+DECLARE
+    head headwater.head;
+BEGIN
+    SELECT * INTO STRICT head FROM headwater.head FOR UPDATE;
+    IF head.leads_until > clock_timestamp() OR (NOT session AND NOT pg_try_advisory_xact_lock(lock_key)) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE headwater.head AS h SET fence = h.fence + 1, leader = name,
+        leads_until = CASE WHEN NOT session THEN clock_timestamp() + seconds * interval '1 second' END;
+    RETURN head.fence + 1;
+END
+$body$;
+
+-- The leader says that it is there: it takes from the outbox, and for `awake` seconds need not be told. With `lease` it
+-- goes on leading without a session for so long. Answers false to one who leads no more.
+CREATE FUNCTION headwater.renew(
+    leader bigint, publish double precision, capture double precision, awake double precision, lease double precision
+) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$body$
+DECLARE
+    head headwater.head;
+    now timestamptz := clock_timestamp();
+BEGIN
+    SELECT * INTO STRICT head FROM headwater.head FOR UPDATE;
+    IF head.fence <> leader THEN
+        RETURN false;
+    END IF;
+    INSERT INTO headwater.state AS s (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET
+        publish_until = greatest(s.publish_until, now + publish * interval '1 second'),
+        capture_until = coalesce(now + capture * interval '1 second', s.capture_until),
+        awake_until = coalesce(now + awake * interval '1 second', s.awake_until);
+    IF lease IS NOT NULL THEN
+        UPDATE headwater.head AS h SET leads_until = now + lease * interval '1 second';
+    END IF;
+    RETURN true;
+END
+$body$;
+
+-- Rows of the outbox that another broker has. Answers false to one who leads no more.
+CREATE FUNCTION headwater.forget(leader bigint, done bigint[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$body$
+DECLARE
+    head headwater.head;
+BEGIN
+    SELECT * INTO STRICT head FROM headwater.head FOR UPDATE;
+    IF head.fence <> leader THEN
+        RETURN false;
+    END IF;
+    DELETE FROM headwater.outbox AS o WHERE o.seq = ANY (done);
+    RETURN true;
+END
+$body$;
+
+REVOKE ALL ON FUNCTION headwater.lead, headwater.renew, headwater.forget FROM PUBLIC;
