@@ -106,6 +106,14 @@ def test_the_line_that_says_what_is_served_has_no_password(monkeypatch: pytest.M
     assert said == ["redis://me:***@h:6379/0, tokens required"]
 
 
+def test_tickets_are_signed_with_what_nodes_share() -> None:
+    """With the secret for it, else with the one for tokens; a node that has neither makes one up."""
+    tokens, own = "j" * 32, "t" * 32
+    assert serve.ticket_secret(Settings(jwt_secret=tokens, ticket_secret=own)) == own
+    assert serve.ticket_secret(Settings(jwt_secret=tokens)) == tokens
+    assert serve.ticket_secret(Settings()) != serve.ticket_secret(Settings())
+
+
 async def test_two_workers_serve_one_log_and_a_ticket_works_once(tmp_path: Path) -> None:
     """Whichever worker answers: events are seen by all, a ticket that one sold is taken by any, and only once by all."""
     args = ["serve", "--port", "0", "--workers", "2", "--broker", f"sqlite:///{tmp_path}/log.db"]

@@ -118,3 +118,15 @@ async def test_limits_count_the_client(front: Gateway, nodes: Nodes) -> None:
         found = [(await call(node.url, "GET", "/streams"))[1]["streams"] for node in nodes.servers.values()]
         await far.aclose()
     assert {stream["address"] for streams in found for stream in streams} == {"127.0.0.1", "127.0.0.77"}
+
+
+async def test_a_ticket_is_good_once_at_any_node(front: Gateway) -> None:
+    """Whichever node sells it and whichever is asked: it opens one stream."""
+    for _ in range(2):
+        ticket = (await call(front.url, "POST", "/tickets"))[1]["ticket"]
+        target = f"/events?channel=tickets&ticket={ticket}"
+        clients = [await RawClient.connect(front.url) for _ in range(6)]
+        statuses = [(await client.request(target)).status for client in clients]
+        for client in clients:
+            await client.aclose()
+        assert sorted(statuses) == [200] + [401] * 5

@@ -108,8 +108,8 @@ def make_app(settings: Settings, ticket_secret: str) -> ASGIApp:
     tokens = token_settings(settings)
     check_secure(tokens, dev=settings.dev, host=settings.host)
     hub = make_hub(settings)
-    # One process remembers used tickets by itself; several need a memory that they share.
-    register = LogRegister(hub.broker) if settings.workers > 1 else None
+    # Whoever shares the log, workers and other nodes, has to know which tickets were used.
+    register = None if settings.broker.startswith("memory:") else LogRegister(hub.broker)
     return create_app(
         hub,
         verifier=None if settings.dev else Verifier(tokens),
@@ -120,6 +120,11 @@ def make_app(settings: Settings, ticket_secret: str) -> ASGIApp:
         dev=settings.dev,
         lifespan=hub.lifespan,  # which drains on signals
     )
+
+
+def ticket_secret(settings: Settings) -> str:
+    """What tickets are signed with. Nodes that share a secret take one another's; without one a node takes its own alone."""
+    return settings.ticket_secret or settings.jwt_secret or secrets.token_hex(32)
 
 
 def application() -> ASGIApp:
@@ -134,7 +139,7 @@ def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: the settings cannot work; nothing was started.
     """
-    handover = Handover(settings=settings, ticket_secret=secrets.token_hex(32))
+    handover = Handover(settings=settings, ticket_secret=ticket_secret(settings))
     make_app(settings, handover.ticket_secret)  # what is wrong is said here, once, and not by each worker
     os.environ[HANDOVER] = msgspec.json.encode(handover).decode()
     mode = "development mode" if settings.dev else "tokens required"

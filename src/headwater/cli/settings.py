@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         jwt_permissions_claim: the claim with the permissions.
         jwt_scope_claim: the claim read instead where that is missing.
         jwt_grants_claim: the claim with the channel grants.
+        ticket_secret: signs tickets; nodes that share it take one another's. Without it the jwt_secret does.
         cookie_name: a cookie that may carry the token, for pages of allowed origins; none by default.
         cors_origins: origins whose pages may call the hub, comma-separated.
         max_streams: open streams of one process.
@@ -78,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_permissions_claim: str = "permissions"
     jwt_scope_claim: str = "scope"
     jwt_grants_claim: str = "headwater"
+    ticket_secret: str | None = None
     cookie_name: str | None = None
     cors_origins: tuple[str, ...] = ()
     max_streams: int = 100_000
