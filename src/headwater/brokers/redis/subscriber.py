@@ -353,4 +353,4 @@ def _fail(future: asyncio.Future[Position], error: Exception) -> None:
 
 
 def _not_listening(what: str) -> BrokerUnavailable:
-    return BrokerUnavailable(what, fix="see the log for why there is no connection to Redis", retry_after=1)
+    return BrokerUnavailable(what, fix="this process has logged why it has no connection to Redis", retry_after=1)
