@@ -21,12 +21,16 @@ from headwater.auth import mint
 from headwater.errors import ProtocolError
 from headwater.wire import Decoder, Message
 from torture.plan import SECRET, Listener
+from torture.polling import lines_of, poll
 from torture.records import Beat, Closing, Ended, Hello, Journal, Opening, Reset, Seen
 
 CONNECT_WITHIN = 5.0
 ANSWER_WITHIN = 10.0
 SILENCE = 20.0
 """Seconds without a byte, with heartbeats every second or two, after which a stream counts as silent."""
+
+POLLS = 0.1
+"""Share of the connections for which a client polls instead."""
 
 _BACKOFF = 0.1
 _MAX_BACKOFF = 2.0
@@ -158,7 +162,8 @@ class Client:
             self._journal.put(Opening(self._listener.number, time.monotonic(), node, cursor))
             self.connections += 1
             self._retry = None
-            was_open, why = await self._connect(self._ports[node])
+            polls = cursor and self.manners.stay and self._chance.random() < POLLS
+            was_open, why = await (self._poll if polls else self._connect)(self._ports[node])
             self.is_open = False
             self.decoder.close()
             self._journal.put(Ended(self._listener.number, time.monotonic(), why))
@@ -193,7 +198,9 @@ class Client:
         sock = socket.socket()
         sock.setblocking(False)
         if self._listener.slow:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            # Segments of a real network, or the kernel's timers would decide how fast a small window drains.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
@@ -209,10 +216,24 @@ class Client:
             self._leave(connection)
         return self.is_open, why
 
+    async def _poll(self, port: int) -> tuple[bool, str]:
+        """A poll instead of a connection."""
+        answer = await poll(port, self._target, self._headers())
+        if isinstance(answer, str):
+            return False, answer
+        for line in lines_of(self._listener, answer):
+            self._journal.put(line)
+        self.events += len(answer.events)
+        self.decoder.last_event_id = answer.cursor
+        return True, "polled"
+
+    def _headers(self) -> dict[str, str]:
+        cursor = self.decoder.last_event_id
+        return {"Authorization": f"Bearer {self._token}", **({"Last-Event-ID": cursor} if cursor else {})}
+
     def _request(self) -> bytes:
-        lines = [f"GET {self._target} HTTP/1.1", "Host: torture", f"Authorization: Bearer {self._token}"]
-        if self.decoder.last_event_id:
-            lines.append(f"Last-Event-ID: {self.decoder.last_event_id}")
+        headers = [f"{name}: {value}" for name, value in self._headers().items()]
+        lines = [f"GET {self._target} HTTP/1.1", "Host: torture", *headers]
         return "\r\n".join([*lines, "", ""]).encode()
 
     async def _stay(self, connection: Connection) -> str:
@@ -249,7 +270,7 @@ class Client:
         """Seconds before the next connection."""
         if self._retry is not None and self.manners.polite:
             return self._retry / 1000
-        if why == "left":
+        if why in ("left", "polled"):
             return self._chance.choice((0.0, 0.0, self._chance.uniform(0, 1)))
         most: float = min(_MAX_BACKOFF, _BACKOFF * 2.0 ** min(self._failures, 10))
         return self._chance.uniform(0, most)

@@ -71,7 +71,8 @@ class Closing(msgspec.Struct, frozen=True, array_like=True, tag="closing"):
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
-    """The connection is over: `left` by its client, or `lost`, `refused 503`, `unreachable`, `silent`, `whole`."""
+    """The connection is over: `left` by its client, or `lost`, `refused 503`, `unreachable`, `silent`, `whole`; or it was a
+    poll that was answered: `polled`."""
 
     stream: int
     at: float

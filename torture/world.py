@@ -59,6 +59,7 @@ class World:
         self.happening: list[Fault] = []
         self.publishers: list[Worker] = []
         self.streams: Worker
+        self._workers: list[Worker] = []  # all that were ever started
         self.nodes = [
             Node(number, store.url(number), self._settings(), folder / f"node-{number}.log")
             for number in range(plan.nodes)
@@ -104,14 +105,17 @@ class World:
     # -- life ------------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the nodes, then the streams, then the publishers."""
-        await self.nodes[0].start()  # alone, so that one of them makes the log
-        await asyncio.gather(*(node.start() for node in self.nodes[1:]))
+        """Start everything at once, and return when all nodes and all workers are there."""
         begin = streams.Start(plan=self.plan, journal=str(self.folder / "streams.jsonl"))
         self.streams = Worker("torture.streams", begin, streams.Report, self.folder / "streams.log")
-        await self.streams.start()
-        self.streams.order(streams.Order(ports=self.ports))
-        self.publishers = list(await asyncio.gather(*(self._publisher(i) for i in range(self.plan.publishers))))
+        self._workers.append(self.streams)
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(self.streams.start())
+            for node in self.nodes:
+                starting.create_task(node.start())
+            publishers = [starting.create_task(self._publisher(index)) for index in range(self.plan.publishers)]
+        self.publishers = [task.result() for task in publishers]
+        self.tell_ports()
 
     @property
     def ports(self) -> dict[int, int]:
@@ -131,6 +135,7 @@ class World:
             sync=index % 2 == 1,
         )
         worker = Worker("torture.publishing", start, publishing.Report, self.folder / f"publisher-{index}.log")
+        self._workers.append(worker)
         await worker.start()
         worker.order(publishing.Order(ports=self.ports))
         return worker
@@ -148,8 +153,7 @@ class World:
                 await node.stop(signal.SIGKILL)
             except Failed as failed:
                 self._wrong("stuck", str(failed))
-        workers = [*self.publishers, *([self.streams] if hasattr(self, "streams") else [])]
-        await asyncio.gather(*(worker.kill() for worker in workers))
+        await asyncio.gather(*(worker.kill() for worker in self._workers))
 
     # -- breaking --------------------------------------------------------------------------------------------------------
 
