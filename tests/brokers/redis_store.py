@@ -38,6 +38,7 @@ class PlayedLine:
         self.sent.append(words)
         if words[0] == b"UNSUBSCRIBE":
             self.names.difference_update(words[1:])
+            self.bring(*([b"unsubscribe", name, 1] for name in words[1:]))
         elif self._redis.refusal is not None:
             self.bring(self._redis.refusal)
         elif self._redis.confirms:
@@ -74,6 +75,7 @@ class PlayedRedis:
         marks: whether markers are published.
         surveys: what was asked for, each time.
         before_survey: runs before each.
+        before_read: runs before each read.
         gone: seq through which retention has removed everything.
     """
 
@@ -88,6 +90,7 @@ class PlayedRedis:
         self.marks = True
         self.surveys: list[tuple[str, ...]] = []
         self.before_survey: Callable[[], Awaitable[None]] | None = None
+        self.before_read: Callable[[], Awaitable[None]] | None = None
         self.gone = 0
         self._epochs = 0
         self.wipe()
@@ -151,6 +154,8 @@ class PlayedRedis:
         self, channels: Collection[str], after: int, until: int, limit: int
     ) -> tuple[tuple[Entry, ...], Position]:
         """See `Store.read_entries`."""
+        if self.before_read is not None:
+            await self.before_read()
         if after < self.gone:
             raise PositionLost(ResetReason.EXPIRED, "gone")
         found = [entry for entry in self.entries[after:until] if entry.event.channel in channels][:limit]

@@ -264,6 +264,28 @@ async def test_the_last_message_is_missed_by_the_next_survey() -> None:
         assert ear.subscriber.reconnects == 0
 
 
+async def test_more_than_is_kept_while_the_log_is_read_is_read_too() -> None:
+    """The memory for what comes meanwhile is bounded; nothing is lost or comes twice."""
+    async with listening("a") as ear:
+        ear.delivery._bounds = (3, 1000)
+        busy = 3
+
+        async def publish() -> None:
+            nonlocal busy
+            if busy:
+                busy -= 1
+                ear.redis.append(*["a"] * 5)
+                await turns()
+
+        ear.redis.before_read = publish
+        ear.redis.append("a", quietly=True)
+        ear.redis.line.end()
+        await ear.complete()
+        await until(lambda: ear.delivery.is_live, "the feed to be live")
+        assert ear.feed.seqs() == list(range(1, 17))
+        assert ear.delivery.overflows == 3
+
+
 async def test_retention_that_passed_during_an_outage_is_a_restart() -> None:
     """In the same epoch: streams look for themselves whether they missed something."""
     async with listening("a") as ear:
@@ -363,6 +385,17 @@ async def test_who_waits_when_it_ends_is_told() -> None:
         with pytest.raises(BrokerUnavailable, match="not open"):
             await call
         await ear.subscriber.aclose()
+
+
+async def test_a_connection_ends_once() -> None:
+    """However much goes wrong with it: an error reply, and then the end."""
+    async with listening("a") as ear:
+        line = ear.redis.line
+        line._take([BrokerUnavailable("first"), BrokerUnavailable("second")])
+        line.end()
+        await until(lambda: len(ear.redis.lines) == 2, "another connection")
+        await until(lambda: ear.delivery.is_live, "the feed to be live")
+        assert ear.subscriber.reconnects == 1
 
 
 async def test_one_that_never_started_can_be_closed() -> None:

@@ -17,6 +17,7 @@ import logging
 import random
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 
 import msgspec
@@ -114,7 +115,8 @@ class Subscriber:
             self._task.cancel()
             await asyncio.wait([self._task])
         for waiter in self._waiters:
-            _fail(waiter.done, BrokerUnavailable("the broker is not open"))
+            with suppress(asyncio.InvalidStateError):  # it has an answer, or gave up, in this very moment
+                waiter.done.set_exception(BrokerUnavailable("the broker is not open"))
         self.feed.close()
 
     # -- channels --------------------------------------------------------------------------------------------------------
@@ -345,11 +347,6 @@ def _first(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _fail(future: asyncio.Future[Position], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
 
 
 def _not_listening(what: str) -> BrokerUnavailable:
