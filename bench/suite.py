@@ -96,7 +96,7 @@ class Suite:
 
     def _fan_out_steps(self) -> Iterator[Step]:
         systems = [system for system in SYSTEMS if self._order.wants(system.name) and self._present(system)]
-        for wanted in self._order.subscribers:
+        for wanted in self._order.subscribers if systems else ():
             streams = min(wanted, self._order.most_streams)
             if streams < wanted:
                 self._note(f"The open-file limit allows {streams:,} streams where {wanted:,} were wanted (ulimit -n).")

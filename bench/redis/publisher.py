@@ -58,7 +58,7 @@ class Log:
         self._publisher = headwater.publisher(url)
 
     async def open(self) -> None:
-        """It connects when it first publishes."""
+        await self._publisher.__aenter__()  # from now on in this event loop, and without a thread of its own
 
     async def publish(self, payloads: Sequence[str]) -> None:
         await self._publisher.publish_all([Draft(channel=CHANNEL, data=data) for data in payloads])
