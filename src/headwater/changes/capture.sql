@@ -23,17 +23,18 @@ DECLARE
     old_row pg_catalog.jsonb;
     left_out pg_catalog.text[];
     expired boolean;
-    asleep boolean;
+    awake boolean;
 BEGIN
-    SELECT capture_until < clock_timestamp(), awake_until < clock_timestamp() INTO expired, asleep FROM {schema}.state;
+    SELECT capture_until < clock_timestamp() INTO expired FROM {schema}.state;
     IF expired THEN
         RETURN NULL;
     END IF;
 {projection}
-    INSERT INTO {schema}.outbox (kind, source, op, new, old, headers)
-    VALUES ('c', {rule}, {operation}, new_row, old_row, left_out);
-    IF asleep IS NOT FALSE THEN
-        PERFORM pg_notify('headwater', '');
+    INSERT INTO {schema}.outbox (kind, source, op, new, old, data)
+    VALUES ('c', {rule}, {operation}, new_row, old_row, array_to_json(left_out));
+    SELECT awake_until > clock_timestamp() INTO awake FROM {schema}.state;
+    IF awake IS NOT TRUE THEN
+        PERFORM {schema}.wake('-infinity');
     END IF;
     RETURN NULL;
 {handler}END

@@ -40,9 +40,9 @@ def load_rules(source: str) -> tuple[Rule, ...]:
     if source.endswith(".toml"):
         return rules_from(_tables(Path(source)), source)
     found = _named(source)
-    if not isinstance(found, Iterable) or not all(isinstance(rule, Rule) for rule in (rules := tuple(found))):
+    if not isinstance(found, list | tuple) or not all(isinstance(rule, Rule) for rule in found):
         raise ConfigurationError(f"{source} is no list of rules", expected=_EXPECTED)
-    return _together(rules, source)
+    return _together(found, source)
 
 
 def rules_from(tables: object, where: str) -> tuple[Rule, ...]:

@@ -13,7 +13,7 @@ import psycopg
 
 from headwater.errors import InvalidInput
 
-Connection = psycopg.Connection[Any]
+Connection = psycopg.AsyncConnection[Any]
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,13 +78,13 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def read_table(connection: Connection, schema: str, name: str) -> Table:
+async def read_table(connection: Connection, schema: str, name: str) -> Table:
     """The table as it is now. The connection must be in autocommit mode.
 
     Raises:
         InvalidInput: there is no such table, or it is something that has no rows of its own, such as a view.
     """
-    found = connection.execute(_TABLE, {"schema": schema, "name": name}).fetchone()
+    found = await (await connection.execute(_TABLE, {"schema": schema, "name": name})).fetchone()
     if found is None:
         raise InvalidInput(
             f"there is no table {schema}.{name}",
@@ -97,8 +97,8 @@ def read_table(connection: Connection, schema: str, name: str) -> Table:
             f"{schema}.{name} is a {_OTHER_KINDS.get(kind, 'thing without rows')}",
             expected="a table, which has triggers",
         )
-    rows = connection.execute(_COLUMNS, {"oid": oid}).fetchall()
-    comparable = {type: _comparable(connection, type) for type in {row[1] for row in rows}}
+    rows = await (await connection.execute(_COLUMNS, {"oid": oid})).fetchall()
+    comparable = {type: await _comparable(connection, type) for type in {row[1] for row in rows}}
     columns = {row[0]: _column(row, *comparable[row[1]]) for row in rows}
     return Table(schema=schema, name=name, columns=columns, oid=oid, owned=owned)
 
@@ -119,16 +119,16 @@ def _column(row: tuple[Any, ...], equal: bool, ordered: bool) -> Column:
     )
 
 
-def _comparable(connection: Connection, type: str) -> tuple[bool, bool]:
+async def _comparable(connection: Connection, type: str) -> tuple[bool, bool]:
     """Whether values of a type are equal, and less, in Postgres' eyes. Asked of arrays of them, because these look into what
     a type is made of: `json[]` has an operator, which then always fails."""
-    return _answers(connection, type, "="), _answers(connection, type, "<")
+    return await _answers(connection, type, "="), await _answers(connection, type, "<")
 
 
-def _answers(connection: Connection, type: str, operator: str) -> bool:
+async def _answers(connection: Connection, type: str, operator: str) -> bool:
     array = f"ARRAY[NULL::{type}]"  # the type is as format_type() wrote it, quotes and all
     try:
-        connection.execute(f"SELECT {array} OPERATOR(pg_catalog.{operator}) {array}".encode())
+        await connection.execute(f"SELECT {array} OPERATOR(pg_catalog.{operator}) {array}".encode())
     except psycopg.errors.UndefinedFunction:
         return False
     return True

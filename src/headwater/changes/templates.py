@@ -164,7 +164,7 @@ class Columns(NamedTuple):
     names: tuple[str, ...]
 
 
-Shape: TypeAlias = "Const | Place | Template | Columns | dict[str, Shape]"
+Shape: TypeAlias = "Const | Place | Template | Columns | Mapping[str, Shape]"
 """Data to be made."""
 
 
@@ -214,7 +214,7 @@ def places_in(shape: Shape) -> Iterator[Place]:
             yield from shape.places
         case Columns(side, names):
             yield from (Place(side, name) for name in names)
-        case dict():
+        case Mapping():
             for inner in shape.values():
                 yield from places_in(inner)
 
