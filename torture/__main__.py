@@ -15,6 +15,7 @@ from pathlib import Path
 
 from torture.judging import told
 from torture.plan import Plan
+from torture.processes import Failed
 from torture.scenarios import Away, Rolling, Scenario, Storm, run
 from torture.world import World
 
@@ -27,15 +28,22 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--broker", choices=STORES, default="redis", help="the log; default redis")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of everything planned; default: the time")
     parser.add_argument("--duration", type=float, default=60.0, help="seconds of faults; default 60")
-    parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--channels", type=int, default=50)
-    parser.add_argument("--publishers", type=int, default=4)
+    for name, number in (("nodes", 3), ("streams", 200), ("channels", 50), ("publishers", 4)):
+        parser.add_argument(f"--{name}", type=positive, default=number, help=f"default {number}")
     parser.add_argument("--rate", type=float, default=60.0, help="events a second, of all publishers; default 60")
-    parser.add_argument("--rolling", type=int, metavar="N", help="instead of faults: N rolling restarts of the nodes")
+    parser.add_argument(
+        "--rolling", type=positive, metavar="N", help="instead of faults: N rolling restarts of the nodes"
+    )
     parser.add_argument("--outage", type=float, metavar="SECONDS", help="instead of faults: the store away for so long")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the records and the processes' output there")
     return parser.parse_args(given)
+
+
+def positive(text: str) -> int:
+    """A number of at least 1."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
 def plan_of(found: argparse.Namespace) -> Plan:
@@ -104,22 +112,21 @@ def scenario_of(found: argparse.Namespace) -> Scenario:
     return Away(found.outage) if found.outage else Storm()
 
 
-def main() -> int:
-    """Run. Returns 1 if a promise is broken."""
-    found = arguments()
-    plan = plan_of(found)
+def main(given: list[str] | None = None) -> int:
+    """Run. Returns 1 if a promise is broken, 2 if the run could not be had."""
+    found = arguments(given)
     folder = found.keep or Path(tempfile.mkdtemp(prefix="headwater-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise SystemExit(f"{folder} is not empty: the records of two runs would be mixed")
     print(headline(found), file=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # which asyncio makes an orderly end
+    plan = plan_of(found)
     outcome = asyncio.run(run(plan, found.broker, folder, scenario_of(found), progress))
-    print(told(outcome, plan))
-    print(f"\nagain: {again(found)}")
+    print(f"{told(outcome, plan)}\n\nagain: {again(found)}")
     if outcome.violations:
         (folder / "violations.txt").write_text("".join(f"{each}\n" for each in outcome.violations))
-        print(f"BROKEN: {len(outcome.violations)} violations; the records and the output are in {folder}")
+        print(f"BROKEN: {len(outcome.violations)} violations; they, the records and the output are in {folder}")
         return 1
     if found.keep is None:
         shutil.rmtree(folder)
@@ -128,4 +135,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Failed as failed:
+        print(f"the run could not be had: {failed}", file=sys.stderr)
+        sys.exit(2)

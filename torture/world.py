@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -161,6 +162,7 @@ class World:
         """Let a fault happen; returns when it is over."""
         self.happening.append(fault)
         self.faults[fault.kind] += 1
+        self._note(f"begins: {fault}")
         try:
             match fault.target:
                 case "node":
@@ -171,6 +173,12 @@ class World:
                     await self.store.inflict(fault)
         finally:
             self.happening.remove(fault)
+            self._note(f"is over: {fault}")
+
+    def _note(self, what: str) -> None:
+        """Keep what happened when, in the time of the records."""
+        with (self.folder / "faults.txt").open("a") as file:
+            file.write(f"{time.monotonic():.3f} {what}\n")
 
     async def _inflict_node(self, fault: Fault) -> None:
         node = self.nodes[fault.index]
