@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +14,7 @@ import pytest_asyncio
 
 from headwater.cli.settings import Settings
 from tests.e2e.installation import BEARER, TOKEN, Nodes, call, hub_env, nodes_of, publish
-from tests.support.gateway import GATEWAYS, Gateway, any_certificate, gateway
+from tests.support.gateway import DEPLOY, GATEWAYS, Gateway, any_certificate, gateway, held_ports
 from tests.support.http2 import http2
 from tests.support.raw import RawClient, streaming
 from tests.support.waiting import until
@@ -130,3 +133,13 @@ async def test_a_ticket_is_good_once_at_any_node(front: Gateway) -> None:
         for client in clients:
             await client.aclose()
         assert sorted(statuses) == [200] + [401] * 5
+
+
+async def test_the_images_health_check_tells_life_from_death(nodes: Nodes) -> None:
+    """The Dockerfile's own command, with this node's port in it, succeeds where a node is and fails where none is."""
+    (line,) = re.findall(r"HEALTHCHECK[^\[]*(\[.*\])", (DEPLOY / "docker/Dockerfile").read_text())
+    with held_ports(1) as (nobody,):
+        for port, is_healthy in ((nodes.ports[0], True), (nobody, False)):
+            words = json.loads(line.replace(":8000/", f":{port}/"))
+            process = await asyncio.create_subprocess_exec(sys.executable, *words[1:], stderr=DEVNULL)
+            assert (await process.wait() == 0) is is_healthy

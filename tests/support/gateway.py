@@ -156,10 +156,10 @@ def nginx_words(folder: Path) -> list[str]:
 def caddy_env(made: Gateway, other: int, nodes: Sequence[int]) -> dict[str, str]:
     """What the Caddyfile reads from the environment, and where Caddy keeps its own things."""
     return {
-        "HEADWATER_SITE": f"http://:{made.port}, {made.tls_url}",
-        "HEADWATER_NODES": " ".join(f"127.0.0.1:{node}" for node in nodes),
-        "HEADWATER_LOG": str(made.folder / "access.log"),
-        "HEADWATER_HTTP_PORT": str(other),
+        "CADDY_SITE": f"http://:{made.port}, {made.tls_url}",
+        "CADDY_NODES": " ".join(f"127.0.0.1:{node}" for node in nodes),
+        "CADDY_LOG": str(made.folder / "access.log"),
+        "CADDY_HTTP_PORT": str(other),
         "CADDY_ADMIN": f"unix/{made.folder}/admin.sock",
         "XDG_DATA_HOME": str(made.folder / "data"),
         "XDG_CONFIG_HOME": str(made.folder / "config"),
