@@ -57,7 +57,7 @@ class Trigger(NamedTuple):
     name: str
     table: Table
     home: str
-    statements: tuple[sql.Composable, ...]
+    statements: tuple[sql.Composed, ...]
     fingerprint: str
 
 
@@ -76,7 +76,7 @@ def triggers(rule: Rule, table: Table, *, home: str, version: int) -> Iterator[T
     for operation in (*rule.operations, *([Operation.LEAVE] if rule.leave else [])):
         name = trigger_name(home, rule.name, operation)
         function = sql.Identifier(home, name)
-        parts = [
+        parts: list[sql.Composed] = [
             _make("path", path=raw(", ").join(map(sql.Identifier, schemas(rule, table)))),
             _make("function", function=function, body=dollar_quoted(_body(rule, table, operation, home))),
             _make("revoke", function=function),
@@ -95,7 +95,7 @@ def trigger_name(home: str, rule: str, operation: Operation) -> str:
     return prefix + rest
 
 
-def drop(home: str, name: str, table: tuple[str, str] | None) -> Iterator[sql.Composable]:
+def drop(home: str, name: str, table: tuple[str, str] | None) -> Iterator[sql.Composed]:
     """The statements that take a trigger and its function away; without a table, which has gone, only the function."""
     if table is not None:
         yield _make("drop_trigger", trigger=sql.Identifier(name), table=sql.Identifier(*table))
@@ -110,13 +110,13 @@ def dollar_quoted(text: str) -> sql.Composable:
     return raw(f"{tag}\n{text}\n{tag}")
 
 
-def _make(statement: str, /, **parts: sql.Composable) -> sql.Composable:
+def _make(statement: str, /, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(SQL[statement]).format(**parts)
 
 
 def _trigger(
     rule: Rule, table: Table, operation: Operation, name: str, function: sql.Identifier, version: int
-) -> Iterator[sql.Composable]:
+) -> Iterator[sql.Composed]:
     when = condition(rule, table, operation)
     parts: dict[str, sql.Composable] = {
         "trigger": sql.Identifier(name),
@@ -187,7 +187,7 @@ def _value(column: Column, side: str, rule: Rule) -> sql.Composable:
 
 def _seal(
     rule: Rule, table: Table, operation: Operation, name: str, function: sql.Identifier, fingerprint: str
-) -> sql.Composable:
+) -> sql.Composed:
     """The statement that writes into the function's comment what was made and what Postgres made of it, by which a later
     change is noticed."""
     known = {
