@@ -35,6 +35,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         "--rolling", type=positive, metavar="N", help="instead of faults: N rolling restarts of the nodes"
     )
     parser.add_argument("--outage", type=float, metavar="SECONDS", help="instead of faults: the store away for so long")
+    parser.add_argument(
+        "--lossy", action="store_true", help="with faults that lose confirmed data: resets are right then"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the records and the processes' output there")
     return parser.parse_args(given)
 
@@ -58,6 +61,7 @@ def plan_of(found: argparse.Namespace) -> Plan:
         rate=found.rate,
         stay=0.0 if found.rolling or found.outage else 8.0,
         straight=found.publishers - found.publishers // 4,
+        lossy=found.lossy,
     )
 
 
@@ -68,7 +72,7 @@ def again(found: argparse.Namespace) -> str:
     flags = (
         f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}" for name, value in given.items()
     )
-    return f"scripts/torture {' '.join(flags)}"
+    return " ".join(["scripts/torture", *flags, *(["--lossy"] if found.lossy else [])])
 
 
 def headline(found: argparse.Namespace) -> str:

@@ -57,8 +57,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     notes: list[str] = msgspec.field(default_factory=list)
 
 
-async def read_log(url: str, channels: Sequence[str]) -> Log:
-    """The whole log as these channels see it, straight from the broker."""
+async def read_log(url: str, channels: Sequence[str], *, is_later: bool = False) -> Log:
+    """The whole log as these channels see it, straight from the broker. `is_later`: see `Log`."""
     broker = open_broker(url)
     try:
         await broker.open()
@@ -72,7 +72,7 @@ async def read_log(url: str, channels: Sequence[str]) -> Log:
             after = page.end.seq
     finally:
         await broker.aclose()
-    return Log(epoch=head.epoch, head=head.seq, events=tuple(events))
+    return Log(epoch=head.epoch, head=head.seq, events=tuple(events), is_later=is_later)
 
 
 def _logged(event: Event) -> Logged:
@@ -93,7 +93,7 @@ async def judge(plan: Plan, url: str, folder: Path) -> Outcome:
         plan: of the run.
         url: of its log.
     """
-    log = await read_log(url, plan.names)
+    log = await read_log(url, plan.names, is_later=plan.lossy)
     outcome = Outcome(events=len(log.events))
     ledger = Ledger(_published(folder))
     outcome.violations += ledger.judge(log)

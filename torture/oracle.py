@@ -42,11 +42,13 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
         epoch: of the log.
         head: its newest position, of whatever channel.
         events: in the order in which the broker gave them.
+        is_later: data was lost on purpose, so there were other epochs before this one, of which nothing more is known.
     """
 
     epoch: str
     head: int
     events: tuple[Logged, ...]
+    is_later: bool = False
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +85,7 @@ class Judge:
         self._log = log
         self._by_seq = by_seq
         self._visible = [e.seq for e in log.events if listener.may_see(e.channel, e.permissions)]
-        self._cursor: int | None = None
+        self._cursor: Position | None = None
         self._got: set[int] = set()
         self._missed: dict[int, str] = {}  # which visible events were passed over, and where
         self._where = "before its first connection"
@@ -110,34 +112,43 @@ class Judge:
 
     def end(self) -> None:
         """The record is complete: what is missing now is lost."""
+        self._where = "when all was over"
         if self._cursor is None:
             self._wrong("lost", "it never got a first position")
-            return
-        self._where = "when all was over"
-        self._pass_over(self._cursor, self._log.head + 1, "the end")
-        if self._cursor < self._log.head:
-            self._wrong("late", f"it stood at {self._cursor} while the log ended at {self._log.head}")
+        elif self._cursor < Position(self._log.epoch, self._log.head) or self._cursor.epoch != self._log.epoch:
+            self._wrong("late", f"it stood at {self._cursor} while the log ended at {self._log.epoch}-{self._log.head}")
+            self._pass_over(self._log.head + 1, "the end")
         for seq, where in self._missed.items():
             event = self._by_seq[seq]
             self._wrong("lost", f"event {seq} ({event.id} in {event.channel}) was passed over {where}", where="")
 
     def _hello(self, line: Hello) -> None:
-        seq = self._seq(line.cursor, "connected")
-        if seq is None:
+        position = self._position(line.cursor, "connected")
+        if position is None:
             return
         if self._cursor is None:
-            self._cursor = seq
+            self._cursor = position
         elif line.id != line.cursor:
-            self._wrong("reset", f"it came back from {line.id} and was told to expect a reset to {seq}")
-        elif seq != self._cursor:
-            self._wrong("moved", f"a new connection began at {seq} and not where the last had ended, at {self._cursor}")
-            self._pass_over(self._cursor, seq + 1, "connected")
-            self._cursor = max(self._cursor, seq)
+            self._check_reset(f"it came back from {line.id} and was told to expect a reset to {position}", position)
+        elif position != self._cursor:
+            self._wrong(
+                "moved", f"a connection began at {position} and not where the last had ended, at {self._cursor}"
+            )
+            self._go_on(position, position.seq + 1, "connected")
 
     def _seen(self, line: Seen) -> None:
-        seq = self._seq(line.id, "an event")
-        if seq is None:
+        position = self._position(line.id, "an event")
+        if position is None:
             return
+        if position.epoch == self._log.epoch:
+            self._judge_event(position.seq, line)
+        elif self._cursor is not None and position.epoch == self._cursor.epoch and position.seq <= self._cursor.seq:
+            self._wrong("doubled", f"event {position}, of an epoch that is lost, came after {self._cursor}")
+        if self._cursor is not None and position.epoch != self._cursor.epoch:
+            self._wrong("reset", f"event {position} came after {self._cursor}, and no reset between them")
+        self._go_on(position, position.seq, f"event {position.seq}")
+
+    def _judge_event(self, seq: int, line: Seen) -> None:
         event = self._by_seq.get(seq)
         if event is None:
             self._wrong("foreign", f"an event at {seq} is not in the log")
@@ -145,9 +156,6 @@ class Judge:
             self._wrong("foreign", f"event {seq} is of {event.channel} for {sorted(event.permissions)}")
         elif self._is_new(seq):
             self._compare(line, event)
-        if self._cursor is not None and seq > self._cursor:
-            self._pass_over(self._cursor, seq, f"event {seq}")
-            self._cursor = seq
 
     def _is_new(self, seq: int) -> bool:
         if seq in self._got:
@@ -156,7 +164,7 @@ class Judge:
         self._got.add(seq)
         if self._missed.pop(seq, None) is not None:
             self._wrong("reordered", f"event {seq} came after {self._cursor}")
-        elif self._cursor is not None and seq <= self._cursor:
+        elif self._cursor is not None and self._cursor.epoch == self._log.epoch and seq <= self._cursor.seq:
             self._wrong("reordered", f"event {seq} came where the stream was at {self._cursor} already")
         else:
             self.delivered += 1
@@ -169,36 +177,56 @@ class Judge:
 
     def _reach(self, id: str, what: str) -> None:
         """A frame says that everything up to `id` has been given."""
-        seq = self._seq(id, what)
-        if seq is None or self._cursor is None:
+        position = self._position(id, what)
+        if position is None or self._cursor is None:
             return
-        if seq < self._cursor:
-            self._wrong("reordered", f"{what} moved the cursor back from {self._cursor} to {seq}")
-        else:
-            self._pass_over(self._cursor, seq + 1, what)
-            self._cursor = seq
+        if position.epoch != self._cursor.epoch:
+            self._wrong(
+                "reset", f"{what} moved the cursor from {self._cursor} to {position}, and no reset between them"
+            )
+        elif position < self._cursor:
+            self._wrong("reordered", f"{what} moved the cursor back from {self._cursor} to {position}")
+        self._go_on(position, position.seq + 1, what)
 
     def _reset(self, line: Reset) -> None:
-        self._wrong("reset", f"it was reset ({line.reason}) from {self._cursor} to {line.id}")
-        self._cursor = self._seq(line.id, "reset") or self._cursor
+        position = self._position(line.id, "reset")
+        self._check_reset(f"it was reset ({line.reason}) from {self._cursor} to {line.id}", position, line.reason)
+        self._cursor = position or self._cursor
 
-    def _pass_over(self, after: int, before: int, what: str) -> None:
-        """Note the visible events between two positions that have not come."""
-        for seq in self._visible[bisect_right(self._visible, after) :]:
+    def _check_reset(self, what: str, to: Position | None, reason: str = "epoch_changed") -> None:
+        """The only reset that is right tells of another epoch, after data was lost on purpose."""
+        is_other = to is not None and self._cursor is not None and to.epoch != self._cursor.epoch
+        if not (self._log.is_later and is_other and reason == "epoch_changed"):
+            self._wrong("reset", what)
+
+    def _go_on(self, to: Position, before: int, what: str) -> None:
+        """Move the cursor forward; visible events that lie between and before `before` have been passed over."""
+        if self._cursor is None or to.epoch != self._cursor.epoch:
+            self._cursor = to
+        elif to > self._cursor:
+            self._pass_over(before, what)
+            self._cursor = to
+
+    def _pass_over(self, before: int, what: str) -> None:
+        """Note the visible events after the cursor that have not come."""
+        if self._cursor is None or self._cursor.epoch != self._log.epoch:
+            return
+        for seq in self._visible[bisect_right(self._visible, self._cursor.seq) :]:
             if seq >= before:
                 break
             self._missed.setdefault(seq, f"by {what}, {self._where}")
 
-    def _seq(self, cursor: str, what: str) -> int | None:
-        """The number in a cursor, if it is one of this log's."""
+    def _position(self, cursor: str, what: str) -> Position | None:
+        """The position in a cursor, if it is of this log, or of one before it."""
         try:
             position = Position.parse(cursor)
         except InvalidInput:
             position = None
-        if position is None or position.epoch != self._log.epoch or position.seq > self._log.head:
+        is_ours = position is not None and position.epoch == self._log.epoch
+        if position is None or (is_ours and position.seq > self._log.head) or not (is_ours or self._log.is_later):
             self._wrong("foreign", f"{what} has the cursor {cursor!r}; the log is {self._log.epoch}-{self._log.head}")
             return None
-        return position.seq
+        return position
 
     def _wrong(self, kind: str, what: str, *, where: str | None = None) -> None:
         place = self._where if where is None else where

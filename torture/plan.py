@@ -31,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         stay: seconds that a stream's connection lasts on average before its client leaves; 0 for as long as it can.
         heartbeat: seconds between heartbeats.
         straight: how many of the publishers append to the broker themselves; the others go through the nodes.
+        lossy: the store may lose what it has confirmed.
     """
 
     seed: int = 1
@@ -43,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stay: float = 8.0
     heartbeat: int = 1
     straight: int = 3
+    lossy: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

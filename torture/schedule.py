@@ -61,6 +61,12 @@ REDIS: Final = (
     Kind(name="redis restarted", target="store", rest=2),
     Kind(name="redis killed", target="store", shortest=0.1, longest=2, rest=2),
 )
+LOSSY: Final = (
+    Kind(name="redis emptied", target="store", weight=3, rest=4),
+    Kind(name="redis restored", target="store", shortest=1, longest=4, weight=3, rest=4),
+)
+"""What loses confirmed data: everything at once, or what came after a copy was made, which then takes the place of it."""
+
 SQLITE: Final = (Kind(name="file locked", target="store", shortest=0.2, longest=3, weight=8),)
 
 

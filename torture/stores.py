@@ -6,6 +6,7 @@ Knows how each fault of a link or a store is done and undone. Must not know who 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Final, Protocol
 
 from tests.support.proxy import Proxy, proxying
 from tests.support.redis import RedisServer, running_redis
-from torture.schedule import LINK, REDIS, SQLITE, Fault, Kind
+from torture.schedule import LINK, LOSSY, REDIS, SQLITE, Fault, Kind
 
 WAIT: Final = 2.0
 """Seconds that a publish waits out an outage of the store here; short, so that refusals happen, too."""
@@ -24,13 +25,15 @@ class Store(Protocol):
     """A log that can be broken and mended.
 
     Attributes:
-        kinds: the faults it knows, its links' included.
+        kinds: the faults it knows, its links' included, but for those that lose data.
+        lossy: those.
         has_links: there is a network to break between it and its users.
         outages: ways in which it can be away altogether.
         wait: seconds that publishing waits for it.
     """
 
     kinds: tuple[Kind, ...]
+    lossy: tuple[Kind, ...]
     has_links: bool
     outages: tuple[str, ...]
     wait: float
@@ -55,6 +58,7 @@ class SqliteStore:
     """A file, which can be locked by somebody else."""
 
     kinds: tuple[Kind, ...] = SQLITE
+    lossy: tuple[Kind, ...] = ()
     has_links = False
     outages: tuple[str, ...] = ("locked",)
     wait = WAIT
@@ -97,6 +101,7 @@ class RedisStore:
     """
 
     kinds: tuple[Kind, ...] = (*LINK, *REDIS)
+    lossy: tuple[Kind, ...] = LOSSY
     has_links = True
     outages: tuple[str, ...] = ("killed", "frozen")
     wait = WAIT
@@ -163,8 +168,27 @@ class RedisStore:
                 await self.server.kill()
                 await asyncio.sleep(fault.length)
                 await self.server.start()
+            case "redis emptied" if fault.dice < 0.5:
+                await self._command("FLUSHALL")
+            case "redis emptied":
+                await self.server.restart(keep_data=False)
+            case "redis restored":
+                await self._restore(fault.length)
             case _:
                 raise AssertionError(f"no such fault: {fault.kind}")
+
+    async def _restore(self, age: float) -> None:
+        """Put a copy of the data that is so many seconds old in its place."""
+        copy = self.server.data.with_name("copy")
+        await self._command("BGREWRITEAOF")  # or the copy could be half of a rewrite that happens to be under way
+        await asyncio.sleep(0.5)
+        shutil.copytree(self.server.data, copy)
+        await asyncio.sleep(age)
+        await self.server.kill()
+        self.server.wipe_files()
+        shutil.copytree(copy, self.server.data, dirs_exist_ok=True)
+        shutil.rmtree(copy)
+        await self.server.start()
 
     async def _command(self, *words: str) -> None:
         async with self.server.client() as client:

@@ -82,7 +82,7 @@ class World:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The faults that can happen here."""
-        return (*self.store.kinds, *NODE, *PUBLISHER)
+        return (*self.store.kinds, *NODE, *PUBLISHER, *(self.store.lossy if self.plan.lossy else ()))
 
     @property
     def counts(self) -> dict[str, int]:

@@ -31,7 +31,7 @@ def test_scenarios_are_chosen() -> None:
 
 def test_a_run_can_be_repeated() -> None:
     """What is printed as its command gives the same plan."""
-    found = arguments(["--broker", "sqlite", "--seed", "7", "--rate", "12.5", "--rolling", "3"])
+    found = arguments(["--broker", "sqlite", "--seed", "7", "--rate", "12.5", "--rolling", "3", "--lossy"])
     words = again(found).split()
     assert words[0] == "scripts/torture"
     assert arguments(words[1:]) == found

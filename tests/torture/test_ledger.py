@@ -109,3 +109,13 @@ def test_a_batch_keeps_its_order() -> None:
     """The first of it comes first."""
     lines: list[PublisherLine] = [Meant("p-0", 1, 1.0, True, (said(2), said(1)))]
     assert kinds(lines, Log(epoch="e1", head=2, events=(logged(1), logged(2)))) == {"log"}
+
+
+def test_what_was_in_an_epoch_that_is_lost_is_not_looked_for() -> None:
+    """Data that was lost on purpose; what was acknowledged since must be there all the same."""
+    lines = published()
+    lines[1] = Acknowledged("p-0", 1, 2.0, ("e0-91", "e0-92"))
+    later = msgspec.structs.replace(log(without=[1, 2]), is_later=True)
+    assert kinds(lines, later) == set()
+    assert kinds(lines, msgspec.structs.replace(later, is_later=False)) == {"lost"}
+    assert kinds(lines, msgspec.structs.replace(log(without=[1, 2, 3, 4]), is_later=True)) == {"lost"}

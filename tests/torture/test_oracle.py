@@ -127,6 +127,35 @@ def test_a_reset_is_a_fault() -> None:
     assert kinds([*told, Reset(NUMBER, 1.0, "expired", cursor(25)), *connection(25, 40)]) == {"reset"}
 
 
+def test_a_reset_is_right_where_data_was_lost_on_purpose() -> None:
+    """To another epoch, and for that reason; what comes before it is judged by its order only."""
+    later = msgspec.structs.replace(log(), is_later=True)
+    old: list[StreamLine] = [
+        Opening(NUMBER, 1.0, 0, ""),
+        Hello(NUMBER, 1.0, "e0-7", "e0-7"),
+        Seen(NUMBER, "e0-9", "a", "said", 1),
+    ]
+    new = connection(25, 40)[1:]
+    new[0] = Hello(NUMBER, 1.0, cursor(25), "e0-9")
+    new.insert(1, Reset(NUMBER, 1.0, "epoch_changed", cursor(25)))
+
+    def found(lines: list[StreamLine]) -> set[str]:
+        return {violation.kind for violation in judge_streams([LISTENER], later, lines).violations}
+
+    assert found([*old, *new]) == set()
+    assert found([*old, Beat(NUMBER, 1.0, "e0-9"), new[1], *new[2:]]) == set()
+    assert found([*old, old[-1], *new]) == {"doubled"}
+    assert found([*old, Beat(NUMBER, 1.0, "e0-8"), *new]) == {"reordered"}
+    assert found([*old, *new[2:]]) == {"reset"}
+    assert found([*old, Beat(NUMBER, 1.0, cursor(25)), *new[2:]]) == {"reset"}
+    assert found([*old, Reset(NUMBER, 1.0, "overflow", cursor(25)), *new[2:]]) == {"reset"}
+    assert found([*connection(4, 15, first=True), Reset(NUMBER, 1.0, "epoch_changed", cursor(25)), *new[2:]]) == {
+        "reset"
+    }
+    assert found(old) == {"late"}
+    assert "lost" in found([*old, *new[:3], *new[4:]])
+
+
 def test_a_connection_begins_where_the_last_one_ended() -> None:
     """Further on, what lies between is lost; further back, it is only wrong."""
     assert kinds([*connection(4, 15, first=True), *connection(20, 40)]) == {"moved", "lost"}
