@@ -124,3 +124,15 @@ def test_every_setting_can_come_from_the_environment() -> None:
         text = ",".join(value) if isinstance(value, tuple) else "1h" if name == "retention" else str(value or 1)
         if name not in ("tls_cert", "tls_key"):
             load({}, {f"HEADWATER_{name.upper()}": text})
+
+
+def test_rules_for_row_changes(empty_folder: Path) -> None:
+    """They stand in the settings file itself, or in one that is named, or in Python."""
+    text = '[[changes]]\ntable = "jobs"\nchannel = "jobs"\n'
+    (empty_folder / "headwater.toml").write_text(text)
+    assert [rule.table for rule in load({}, {}).changes] == ["jobs"]
+    (empty_folder / "rules.toml").write_text(text + text.replace("jobs", "parts"))
+    assert [rule.table for rule in load({}, {"HEADWATER_CHANGES": "rules.toml"}).changes] == ["jobs", "parts"]
+    (empty_folder / "headwater.toml").write_text("changes = 7")
+    with pytest.raises(ConfigurationError, match=r"changes \(from headwater.toml\): changes in .* is no list of rules"):
+        load({}, {})

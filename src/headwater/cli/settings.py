@@ -15,6 +15,8 @@ import msgspec
 
 from headwater.brokers import redacted
 from headwater.brokers.base import Retention
+from headwater.changes.declared import KEY, load_rules, rules_from
+from headwater.changes.rules import Rule
 from headwater.cli.retention import retention_from_text
 from headwater.errors import ConfigurationError
 
@@ -35,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         dev: development mode: no tokens, loopback only.
         grace: seconds that a shutdown may take.
         heartbeat: seconds between heartbeats; 0 for none.
+        database: URL of a PostgreSQL database whose row changes and publishes become events; not needed if that is the log.
+        changes: rules for row changes, as [[changes]] in the settings file; or a .toml file with such, or module:name.
         retention: what the log keeps, as in `24h,10000;room:**=1h;total=1GiB`.
         jwt_secret: secret shared with the tokens' issuer, for HS256, HS384, HS512.
         jwt_public_key: the issuer's public key, PEM text or the name of a file with it.
@@ -64,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     broker: str = "sqlite:///headwater.db"
+    database: str | None = None
+    changes: tuple[Rule, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
@@ -182,6 +188,10 @@ def _read(name: str, value: Any, source: str) -> Any:
         raise ConfigurationError(f"{name} is {shown} (from {source})", expected=expected) from None
 
 
+def _rules(value: Any) -> tuple[Rule, ...]:
+    return load_rules(value) if isinstance(value, str) else rules_from(value, f"[[{KEY}]]")
+
+
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError
@@ -223,5 +233,6 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     "float": (_number, "a number"),
     "bool": (_yes_no, "true or false"),
     "tuple[str, ...]": (_list, "a list, or text separated by commas"),
+    "tuple[headwater.changes.rules.Rule, ...]": (_rules, "rules"),
     "Retention": (retention_from_text, "rules such as 24h,10000"),
 }
