@@ -46,6 +46,7 @@ class Background:
         self._orphans: list[
             _Life
         ] = []  # of the process that this one was forked from; only kept, lest they be cleaned up
+        _household().add(self)  # here, where no lock of ours is held: before a fork they are taken in the other order
 
     @property
     def is_running(self) -> bool:
@@ -66,7 +67,6 @@ class Background:
     def _begin(self) -> _Life:
         life = _Life(self._make)
         weakref.finalize(self, life.ask).atexit = False  # the household sees to that, and waits
-        _household().add(self)
         return life
 
     def stop(self, within: float = END_WITHIN) -> None:
@@ -144,8 +144,8 @@ def _run(make: Callable[[], Sink], ready: Future[tuple[asyncio.AbstractEventLoop
 
 
 class _Household:
-    """All backgrounds of this process that have, or had, a thread. What Python calls at a fork it calls for ever, so one
-    place is told of forks and knows the others weakly."""
+    """All backgrounds of this process. What Python calls at a fork it calls for ever, so one place is told of forks and knows
+    the others weakly."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

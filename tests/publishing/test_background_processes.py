@@ -1,0 +1,122 @@
+"""The publisher's own loop in real processes: forks of every kind, and the interpreter's end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from headwater.brokers import open_broker
+
+
+def ran(program: str, url: str, **environment: str) -> str:
+    """Run a program to its good end, with every warning an error and Python looking twice; what it prints."""
+    head = "import os, sys, threading, headwater\nevents = headwater.publisher(sys.argv[1])\n"
+    env: Mapping[str, str] = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", head + program, url], capture_output=True, text=True, timeout=60, env=env
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def logged(url: str) -> list[str]:
+    """The data of all events in channel `a`."""
+
+    async def read() -> list[str]:
+        broker = open_broker(url)
+        head = await broker.open()
+        page = await broker.read(["a"], 0, head.seq)
+        await broker.aclose()
+        return [event.data for event in page.events]
+
+    return asyncio.run(read())
+
+
+FORKS = """
+events.publish_sync("a", data="before")
+
+def publish(name):
+    for number in range(10):
+        events.publish_sync("a", data=f"{name} {number}")
+
+threads = [threading.Thread(target=publish, args=(f"thread {name}",)) for name in range(3)]
+for thread in threads:
+    thread.start()
+children = []
+for name in range(4):
+    child = os.fork()
+    if not child:
+        publish(f"child {name}")
+        os._exit(0)
+    children.append(child)
+for thread in threads:
+    thread.join()
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+events.publish_sync("a", data="after")
+"""
+
+
+def test_parent_and_children_publish_after_a_fork(tmp_path: Path) -> None:
+    """Though it was made with the file open and while other threads published: nobody hangs, and every event is there
+    once."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    ran(FORKS, url)
+    names = [f"thread {name}" for name in range(3)] + [f"child {name}" for name in range(4)]
+    expected = [f"{name} {number}" for name in names for number in range(10)] + ["before", "after"]
+    assert sorted(logged(url)) == sorted(f'"{each}"' for each in expected)
+
+
+FOREIGN_FORK = """
+import ctypes
+events.publish_sync("a")
+child = ctypes.PyDLL(None).fork()
+if not child:
+    ctypes.pythonapi.PyOS_AfterFork_Child()
+    events.publish_sync("a")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+events.publish_sync("a")
+"""
+
+
+def test_a_child_publishes_after_a_fork_that_python_did_not_see_coming() -> None:
+    """uWSGI forks by itself and tells Python afterwards."""
+    ran(FOREIGN_FORK, "memory://")
+
+
+def test_a_program_may_end_without_closing(tmp_path: Path) -> None:
+    """What was published is in the log, and nothing is said."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    ran('events.publish_sync("a", data=1)', url)
+    ran('import atexit; atexit.register(lambda: events.publish_sync("a", data=2))', url)
+    assert logged(url) == ["1", "2"]
+
+
+OUTAGE = """
+import socket
+from headwater.publishing import background
+background.END_WITHIN = 0.05
+thread = threading.Thread(target=events.publish_sync, args=("a",), daemon=True)
+thread.start()
+hub = socket.socket(fileno=int(os.environ["HUB"]))
+hub.accept()
+"""
+
+
+def test_an_outage_does_not_keep_a_program_from_ending() -> None:
+    """A hub took the connection and says nothing; at the interpreter's end that is waited for, but not long."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        os.set_inheritable(hub.fileno(), True)
+        url = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        env = {**os.environ, "HUB": str(hub.fileno())}
+        head = "import os, sys, threading, headwater\nevents = headwater.publisher(sys.argv[1])\n"
+        done = subprocess.run(
+            [sys.executable, "-c", head + OUTAGE, url], timeout=30, env=env, pass_fds=[hub.fileno()], check=True
+        )
+        assert done.returncode == 0
