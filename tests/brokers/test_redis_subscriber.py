@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from headwater.brokers.redis import subscriber as module
-from headwater.brokers.redis.known import State
+from headwater.brokers.redis.line import Refused
 from headwater.brokers.redis.subscriber import Pace, Subscriber
 from headwater.errors import BrokerUnavailable, ConfigurationError
 from headwater.event import Event, Position
@@ -76,7 +76,7 @@ async def test_it_begins_at_the_head_of_the_log() -> None:
 async def test_what_one_read_brings_is_one_batch() -> None:
     """However many events it holds; and the store hears how far the log has come."""
     async with listening("a", "b") as ear:
-        ear.redis.known.confirm(State("e1", 0, 0, 1))
+        ear.redis.known.epoch, ear.redis.known.life = "e1", 1
         calls: list[int] = []
         receive = ear.feed.receive
 
@@ -178,10 +178,10 @@ async def test_a_redis_that_cannot_be_reached_is_no_beginning() -> None:
 
 async def test_a_mistake_in_the_configuration_is_told_at_once() -> None:
     """When connecting, or in the answer to the first subscription."""
-    for attribute in ("trouble", "refusal"):
+    for trouble, refusal in ((ConfigurationError("no rights"), None), (None, Refused("NOPERM no rights"))):
         redis = PlayedRedis()
-        setattr(redis, attribute, ConfigurationError("the password is wrong"))
-        with pytest.raises(ConfigurationError, match="password"):
+        redis.trouble, redis.refusal = trouble, refusal
+        with pytest.raises(ConfigurationError, match="no rights"):
             async with listening(redis=redis):
                 pass
 
@@ -391,7 +391,7 @@ async def test_a_connection_ends_once() -> None:
     """However much goes wrong with it: an error reply, and then the end."""
     async with listening("a") as ear:
         line = ear.redis.line
-        line._take([BrokerUnavailable("first"), BrokerUnavailable("second")])
+        line._take([Refused("LOADING first"), Refused("LOADING second")])
         line.end()
         await until(lambda: len(ear.redis.lines) == 2, "another connection")
         await until(lambda: ear.delivery.is_live, "the feed to be live")

@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from headwater.brokers.redis.line import Line
+from headwater.brokers.redis.line import Line, Refused
 from headwater.brokers.redis.link import Link
+from headwater.brokers.redis.refusals import explain
 
 CHUNK = 1000  # names per command
 
@@ -78,8 +79,8 @@ class PubSub:
     def _take(self, answers: Sequence[Any]) -> None:
         messages = []
         for answer in answers:
-            if isinstance(answer, Exception):
-                self._ended(answer)
+            if isinstance(answer, Refused):
+                self._ended(explain(answer))
             elif answer[0] == b"message":
                 messages.append((answer[1], answer[2]))
             elif answer[0] == b"subscribe":
