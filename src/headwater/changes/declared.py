@@ -49,12 +49,14 @@ def rules_from(tables: object, where: str) -> tuple[Rule, ...]:
     """The rules of `[[changes]]`.
 
     Args:
-        tables: as they were read.
+        tables: as they were read; or the name of a place, as for `load_rules`.
         where: from which file, for errors.
 
     Raises:
         ConfigurationError: one is malformed.
     """
+    if isinstance(tables, str):
+        return load_rules(tables)
     if not isinstance(tables, list | tuple) or not all(isinstance(table, Mapping) for table in tables):
         raise ConfigurationError(f"{KEY} in {where} is no list of rules", expected=f"[[{KEY}]] before each rule")
     return _together([_rule(table, f"{where}, rule {number}") for number, table in enumerate(tables, 1)], where)

@@ -15,8 +15,7 @@ import msgspec
 
 from headwater.brokers import redacted
 from headwater.brokers.base import Retention
-from headwater.changes.declared import KEY, load_rules, rules_from
-from headwater.changes.rules import Rule
+from headwater.changes.declared import KEY, rules_from
 from headwater.cli.retention import retention_from_text
 from headwater.errors import ConfigurationError
 
@@ -69,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     broker: str = "sqlite:///headwater.db"
     database: str | None = None
-    changes: tuple[Rule, ...] = ()
+    changes: str | tuple[dict[str, Any], ...] = ()
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
@@ -188,8 +187,10 @@ def _read(name: str, value: Any, source: str) -> Any:
         raise ConfigurationError(f"{name} is {shown} (from {source})", expected=expected) from None
 
 
-def _rules(value: Any) -> tuple[Rule, ...]:
-    return load_rules(value) if isinstance(value, str) else rules_from(value, f"[[{KEY}]]")
+def _rules(value: Any) -> str | tuple[dict[str, Any], ...]:
+    """As declared, because a worker process gets its settings as JSON, which holds no functions."""
+    rules_from(value, f"[[{KEY}]]")
+    return value if isinstance(value, str) else tuple(value)
 
 
 def _whole(value: Any) -> int:
@@ -233,6 +234,6 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     "float": (_number, "a number"),
     "bool": (_yes_no, "true or false"),
     "tuple[str, ...]": (_list, "a list, or text separated by commas"),
-    "tuple[headwater.changes.rules.Rule, ...]": (_rules, "rules"),
+    "str | tuple[dict[str, typing.Any], ...]": (_rules, "rules"),
     "Retention": (retention_from_text, "rules such as 24h,10000"),
 }
