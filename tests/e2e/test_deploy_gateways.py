@@ -20,7 +20,7 @@ from tests.support.gateway import GATEWAYS, Gateway, GatewayKind, gateway, held_
 from tests.support.raw import Head, RawClient
 from tests.support.waiting import until
 
-FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nfull"
+FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nfull"
 NOTHING = answering(b"")
 
 

@@ -23,7 +23,7 @@ class Upstream:
     """
 
     def __init__(self) -> None:
-        self.answer: Answer = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        self.answer: Answer = answering(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
         self.asked: list[str] = []
         self.heads: list[Head] = []
 
