@@ -5,7 +5,25 @@ Pure, and never shows a password.
 
 from __future__ import annotations
 
+import re
+import ssl
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
 import msgspec
+
+from headwater.errors import ConfigurationError
+
+PORT = 6379
+SENTINEL_PORT = 26379
+
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+_EXPECTED = (
+    "redis://[user:password@]host[:port][,host...][/database], rediss:// for TLS, or "
+    "redis+sentinel://host[:port][,host...]/master[/database]"
+)
+_HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^\[\]:,@/]+))(?::(?P<port>\d{1,5}))?\Z")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,10 +40,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         sentinel_username, sentinel_password: how to log in at the Sentinels, which have passwords of their own.
     """
 
-    prefix: str = "headwater"
-    wait: float = 5.0
-    timeout: float = 5.0
-    protocol: int = 3
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[^{}\s]*(\{[^{}\s]+\}[^{}\s]*)?$", min_length=1, max_length=200)] = (
+        "headwater"
+    )
+    wait: _Seconds = 5.0
+    timeout: _Seconds = 5.0
+    protocol: Literal[2, 3] = 3
     ssl_ca_certs: str | None = None
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
@@ -59,4 +79,64 @@ def parse(url: str) -> tuple[Target, Options]:
     Raises:
         ConfigurationError: it is malformed, or has an unknown option.
     """
-    raise NotImplementedError
+    parts = urlsplit(url)
+    login, _, places = parts.netloc.rpartition("@")
+    username, _, password = login.partition(":")
+    sentinel = parts.scheme.endswith("+sentinel")
+    path = [unquote(piece) for piece in parts.path.removeprefix("/").split("/") if piece]
+    master = path.pop(0) if sentinel and path else None
+    if parts.fragment or len(path) > 1 or sentinel == (master is None):
+        raise ConfigurationError("the broker's URL is not one of Redis", expected=_EXPECTED)
+    target = Target(
+        hosts=tuple(_hosts(places, SENTINEL_PORT if sentinel else PORT)),
+        master=master,
+        db=_database(path[0] if path else "0"),
+        username=unquote(username) or None,
+        password=unquote(password) or None,
+        tls=parts.scheme.startswith("rediss"),
+    )
+    return target, _options(parts.query)
+
+
+def tls_context(target: Target, options: Options) -> ssl.SSLContext | None:
+    """What TLS connections are made with; None if they are not encrypted.
+
+    Raises:
+        ConfigurationError: a file of certificates cannot be read.
+    """
+    if not target.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=options.ssl_ca_certs)
+        if options.ssl_certfile is not None:
+            context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(
+            f"the certificates for Redis cannot be loaded: {error}",
+            expected="PEM files in ssl_ca_certs, ssl_certfile and ssl_keyfile",
+        ) from error
+    context.check_hostname = options.ssl_check_hostname
+    return context
+
+
+def _hosts(places: str, default: int) -> Iterator[tuple[str, int]]:
+    for place in places.split(","):
+        match = _HOST.match(place)
+        if match is None or not 0 < int(match["port"] or default) < 1 << 16:
+            raise ConfigurationError(f"the broker's URL names no host: {place!r}", expected=_EXPECTED)
+        yield match["ipv6"] or unquote(match["name"]), int(match["port"] or default)
+
+
+def _database(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ConfigurationError(f"the broker's URL names no database: {text!r}", expected=_EXPECTED)
+    return int(text)
+
+
+def _options(query: str) -> Options:
+    try:
+        given: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        return msgspec.convert(given, Options, strict=False)
+    except (ValueError, msgspec.ValidationError) as error:
+        known = ", ".join(Options.__struct_fields__)
+        raise ConfigurationError(f"the options of the broker's URL are malformed: {error}", expected=known) from error

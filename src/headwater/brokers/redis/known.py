@@ -14,19 +14,23 @@ import msgspec
 
 
 class State(msgspec.Struct, frozen=True):
-    """Where the log was when a script ran.
+    """Where the log was when a script ran. In the order in which scripts tell it.
 
     Attributes:
         epoch: which log this is; a log of its own after writes were lost.
-        born: its head when the epoch began.
+        begun: when the epoch began, in milliseconds of Unix time; later epochs have later ones.
+        born: the log's head then.
         head: seq of the newest event.
         life: which life of Redis it is in.
+        version: of the retention that nodes have left for publishers.
     """
 
     epoch: str
+    begun: int
     born: int
     head: int
     life: int
+    version: int
 
 
 class Known(msgspec.Struct):
@@ -34,11 +38,13 @@ class Known(msgspec.Struct):
 
     Attributes:
         epoch: of the log; empty before anything is known.
+        begun: when that epoch began.
         life: in which `seq` was seen.
         seq: the newest that was seen.
     """
 
     epoch: str = ""
+    begun: int = 0
     life: int = 0
     seq: int = 0
 
@@ -50,10 +56,10 @@ class Known(msgspec.Struct):
 
     def confirm(self, state: State) -> bool:
         """A script, which was told what is known, answered. Whether that is another epoch than the one known so far."""
-        if state.epoch == self.epoch and state.life < self.life:
-            return False  # an answer that was overtaken by one of a later life
+        if (state.begun, state.life) < (self.begun, self.life):
+            return False  # an answer that was overtaken by a later one
         is_new = bool(self.epoch) and state.epoch != self.epoch
-        is_further = (state.epoch, state.life) != (self.epoch, self.life) or state.head > self.seq
-        if is_further:
-            self.epoch, self.life, self.seq = state.epoch, state.life, state.head
+        is_same = (state.epoch, state.life) == (self.epoch, self.life)
+        self.seq = max(self.seq, state.head) if is_same else state.head
+        self.epoch, self.begun, self.life = state.epoch, state.begun, state.life
         return is_new

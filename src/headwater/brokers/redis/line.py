@@ -1,49 +1,220 @@
 """One connection to Redis: commands out, replies in, in order.
 
-Knows RESP (through hiredis), sockets and TLS. It must not know what is asked, who may be asked, or when to ask again.
+Knows RESP (through hiredis) and sockets. It must not know what is asked, who may be asked, or when to ask again.
 
-redis-py's connections are not used. They start a timer for each read and turn each pushed message into text for a log that
-nobody reads; here all that one read of the socket brings is handed over at once, which is also what delivery wants.
+redis-py's connections are not used. They start a timer for each read, turn each pushed message into text for a log that
+nobody reads, and try again by themselves; here all that one read of the socket brings is handed over at once, which is what
+delivery wants, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import hiredis
+
+from headwater.errors import BrokerUnavailable
+
+_WRAPPED = re.compile(r"ERR Error running script .*: -?([A-Z]{3,}) ")
+_NOTHING = object()
+_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+
+Address = tuple[str, int]
+Word = str | bytes | int
+
+
+class Refused(Exception):
+    """An error reply.
+
+    Attributes:
+        code: its first word, such as `NOPERM`; of an error within a script, which Redis 6 wraps into another, that one's.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        wrapped = _WRAPPED.match(text)
+        self.code = wrapped[1] if wrapped else text.partition(" ")[0]
+
 
 class Line(asyncio.Protocol):
-    """A connection. `Link` makes them; it is in order when you get it.
+    """A connection. `Link` makes them; one that you get from there is in order.
+
+    Args:
+        address: host and port of the other end.
+        timeout: seconds without any answer while one is due, after which the connection is given up.
 
     Attributes:
         address: host and port of the other end.
+        closed: done once the connection has ended.
         life: of Redis, in which the connection was made (see `known`).
     """
 
-    address: tuple[str, int]
-    life: int
+    def __init__(self, address: Address, timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.address = address
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.life = 0
+        self._timeout = timeout
+        self._reader = hiredis.Reader(replyError=Refused, notEnoughData=_NOTHING)
+        self._transport: asyncio.Transport | None = None
+        self._due: deque[asyncio.Future[Any]] = deque()  # who gets the next replies
+        self._timer: asyncio.TimerHandle | None = None  # runs while a reply is due
+        self._take: Callable[[Sequence[Any]], None] | None = None
+        self._ended: Callable[[Exception], None] | None = None
+        self._reason: str | None = None  # why we have ended it ourselves
 
-    async def ask(self, *words: str | bytes | int) -> Any:
-        """Send a command and return its reply; concurrent ones share the connection, in order. An error reply is returned,
-        not raised. Being cancelled does not harm the connection.
+    @classmethod
+    async def open(cls, address: Address, patience: float, tls: ssl.SSLContext | None) -> Line:
+        """Connect, and no more.
+
+        Args:
+            address: host and port.
+            patience: seconds for the connection to be made, and for any answer later.
+            tls: None for a connection that is not encrypted.
 
         Raises:
-            BrokerUnavailable: the connection broke, or no answer came in time (it is then closed).
+            BrokerUnavailable: nobody answers there, or not in time, or not as TLS demands.
         """
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        host, port = address
+        try:
+            async with asyncio.timeout(patience):
+                _, line = await loop.create_connection(lambda: cls(address, patience), host, port, ssl=tls)
+        except (OSError, TimeoutError) as error:
+            raise _unavailable(address, f"cannot be reached: {error or 'no answer'}") from error
+        return line
 
-    def send(self, *words: str | bytes | int) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether commands may still be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def request(self, *words: Word) -> asyncio.Future[Any]:
+        """Send a command; its reply to come. An error reply is a result, too, a `Refused`. Requests made at the same time
+        share the connection, in order. Cancelling one does not harm the others.
+
+        Raises, in the future:
+            BrokerUnavailable: the connection broke, or no answer came in time and it was given up.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if not self.is_open:
+            future.set_exception(self._lost(None))
+            return future
+        self._due.append(future)
+        self._watch()
+        self.send(*words)
+        return future
+
+    async def ask(self, *words: Word) -> Any:
+        """`request`, and wait for the reply; an error reply is raised.
+
+        Raises:
+            Refused: Redis answered with an error.
+            BrokerUnavailable: see `request`.
+        """
+        reply = await self.request(*words)
+        if isinstance(reply, Refused):
+            raise reply
+        return reply
+
+    def send(self, *words: Word) -> None:
         """Send a command whose reply nobody waits for: of a connection that listens. Nothing happens if it has ended."""
-        raise NotImplementedError
+        if self._transport is not None and self.is_open:
+            self._transport.write(_pack(words))
 
     def listen(self, take: Callable[[Sequence[Any]], None], ended: Callable[[Exception], None]) -> None:
         """From now on everything that comes goes to `take`: all that one read of the socket brought, in order. Messages look
         the same in both protocols: `[b"message", channel, payload]`, `[b"subscribe", channel, count]`...; an error reply is
-        an exception among them. `ended` is called once, when the connection ends otherwise than by `close`. Both are called
-        in the event loop's thread, from the loop itself."""
-        raise NotImplementedError
+        a `Refused` among them. `ended` is called once, when the connection ends otherwise than by `close`. Both are called
+        by the event loop itself, and must not raise."""
+        self._take, self._ended = take, ended
+        if not self.is_open:
+            asyncio.get_running_loop().call_soon(self._tell_end, self._lost(None))
 
     def close(self) -> None:
-        """End it. Whoever waits for an answer gets `BrokerUnavailable`. Idempotent; nothing is called afterwards."""
-        raise NotImplementedError
+        """End it at once. Whoever waits for an answer gets `BrokerUnavailable`. Idempotent; `take` and `ended` are not called
+        any more."""
+        self._take = self._ended = None
+        self.drop("was left")
+
+    def drop(self, reason: str) -> None:
+        """End it at once, and tell everyone that it has broken. Idempotent.
+
+        Args:
+            reason: completes "Redis at host:port ...".
+        """
+        self._reason = self._reason or reason
+        if self._transport is not None:
+            self._transport.abort()  # not close: that would wait until the other end has read what we sent
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            replies = self._parse(data)
+        except hiredis.ProtocolError as error:
+            self.drop(f"brought what is not of Redis: {error}")
+            return
+        if self._take is not None:
+            self._take(replies)
+        else:
+            for reply in replies:
+                self._answer(reply)
+
+    def _parse(self, data: bytes) -> list[Any]:
+        self._reader.feed(data)
+        replies = []
+        while (reply := self._reader.gets()) is not _NOTHING:
+            replies.append(reply)
+        return replies
+
+    def _answer(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.PushNotification) or not self._due:
+            return  # nobody has asked: an announcement
+        future = self._due.popleft()
+        if not future.done():  # else cancelled
+            future.set_result(reply)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._due:
+            self._watch()
+
+    def _watch(self) -> None:
+        if self._timer is None:
+            reason = f"gave no answer within {self._timeout:g} s"
+            self._timer = asyncio.get_running_loop().call_later(self._timeout, self.drop, reason)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due, self._due = self._due, deque()
+        for future in due:
+            if not future.done():
+                future.set_exception(self._lost(exc))
+        if not self.closed.done():
+            self.closed.set_result(None)
+        self._tell_end(self._lost(exc))
+
+    def _tell_end(self, error: Exception) -> None:
+        ended, self._take, self._ended = self._ended, None, None
+        if ended is not None:
+            ended(error)
+
+    def _lost(self, cause: Exception | None) -> BrokerUnavailable:
+        return _unavailable(self.address, self._reason or f"closed the connection{f': {cause}' if cause else ''}")
+
+
+def _unavailable(address: Address, what: str) -> BrokerUnavailable:
+    host, port = address
+    return BrokerUnavailable(
+        f"Redis at {host}:{port} {what}", fix="check that it runs and can be reached from here", retry_after=1
+    )

@@ -9,15 +9,30 @@ before the answer is returned. Other nodes hear of it on the pub/sub channel `Ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from headwater.brokers.base import ChannelInfo, Page, Retention
 from headwater.brokers.redis.address import Options, Target
+from headwater.brokers.redis.appends import Appends
+from headwater.brokers.redis.calls import Calls
 from headwater.brokers.redis.delivery import Entry, Survey
 from headwater.brokers.redis.keys import Keys
 from headwater.brokers.redis.known import Known, State
+from headwater.brokers.redis.lane import Lane
 from headwater.brokers.redis.link import Link
+from headwater.brokers.redis.reading import Reading, entry_seq
+from headwater.brokers.redis.retention import Keeper
+from headwater.errors import BrokerUnavailable
 from headwater.event import Draft, Position
+
+DESCRIBED = 500  # channels described in one look
+
+log = logging.getLogger("headwater.brokers.redis")
 
 
 class Store:
@@ -37,12 +52,10 @@ class Store:
         known: what this process knows to have existed. Tell it of what comes over pub/sub (`Known.saw`).
         link: makes connections; for the one that listens.
         overflows: appends refused because too many were waiting.
-    """
 
-    keys: Keys
-    known: Known
-    link: Link
-    overflows: int
+    Raises:
+        ConfigurationError: a file of certificates cannot be read.
+    """
 
     def __init__(
         self,
@@ -52,7 +65,26 @@ class Store:
         *,
         renewed: Callable[[State], None] = lambda _: None,
     ) -> None:
-        raise NotImplementedError
+        self._options = options
+        self._calls = Calls(Keys(options.prefix), renewed)
+        self.link = Link(target, options, self._calls)
+        self._lane = Lane(self.link)
+        self._keeper = Keeper(self._ask, self._command, self.keys, retention)
+        self._appends = Appends(Lane(self.link), self._calls, options, self._keeper)
+
+    @property
+    def keys(self) -> Keys:
+        return self._calls.keys
+
+    @property
+    def known(self) -> Known:
+        return self._calls.known
+
+    @property
+    def overflows(self) -> int:
+        return self._appends.overflows
+
+    # -- life ------------------------------------------------------------------------------------------------------------
 
     async def open(self, *, keeps: bool) -> Position:
         """Connect, make the log if it is missing, and return its head. To be called once, before anything else.
@@ -64,12 +96,68 @@ class Store:
             BrokerUnavailable: Redis could not be reached within `Options.wait` seconds.
             ConfigurationError: a wrong password, a right that is missing, a Redis that is too old.
         """
-        raise NotImplementedError
+        if keeps:
+            self._calls.retention = self._keeper.described
+        await self._connect_patiently()
+        await self._warn_of_eviction()
+        self._appends.start(keeps=keeps)
+        if keeps:
+            self._keeper.start()
+        return await self.head()
+
+    async def _connect_patiently(self) -> None:
+        problem: BrokerUnavailable | None = None
+        pause = 0.05
+        try:
+            async with asyncio.timeout(self._options.wait):
+                while True:
+                    try:
+                        await self._lane.line()
+                    except BrokerUnavailable as error:
+                        problem = error
+                    else:
+                        return
+                    await asyncio.sleep(random.uniform(0, pause))
+                    pause = min(2 * pause, 1.0)
+        except TimeoutError:
+            raise problem or BrokerUnavailable(
+                f"Redis gave no answer within {self._options.wait:g} s", fix="check that it runs", retry_after=1
+            ) from None
+
+    async def _warn_of_eviction(self) -> None:
+        memory = await self._command("INFO", "memory")
+        policy = memory.decode().partition("maxmemory_policy:")[2].partition("\r\n")[0]
+        if policy.startswith("allkeys"):
+            log.warning(
+                "Redis may evict any key (maxmemory-policy %s), parts of the log, too. Set it to noeviction.", policy
+            )
 
     async def aclose(self) -> None:
         """Let pending appends finish (as long as they may wait), then close every connection that the store made for itself.
         Idempotent, and safe after an `open` that failed or was cancelled."""
-        raise NotImplementedError
+        await self._appends.aclose()
+        await self._keeper.aclose()
+        await self._lane.aclose()
+
+    # -- asking ----------------------------------------------------------------------------------------------------------
+
+    async def _ask(
+        self, script: str, asked: Mapping[str, object], more_keys: Iterable[str] = (), *, is_safe: bool = True
+    ) -> tuple[State, list[Any]]:
+        """Run a script. If it finds no log, make one and run it again."""
+        words = partial(self._calls.words, script, asked, tuple(more_keys))
+        if not (reply := await self._lane.ask(words, is_safe=is_safe)):
+            self._calls.entered(await self._lane.ask(self._calls.enter))
+            reply = await self._lane.ask(words, is_safe=is_safe)
+        return self._calls.answer(reply)
+
+    async def _command(self, *words: str | int) -> Any:
+        return await self._lane.ask(lambda: words)
+
+    def _streams(self, channels: Iterable[str]) -> list[str]:
+        return [self.keys.stream(channel) for channel in channels]
+
+    # -- writing ---------------------------------------------------------------------------------------------------------
 
     async def append(self, drafts: Sequence[Draft]) -> tuple[Position, ...]:
         """Append all or none; return the positions, in order, once Redis has them. Waits up to `Options.wait` seconds for a
@@ -79,44 +167,76 @@ class Store:
             IdempotencyConflict: a key was used before for a different draft; nothing was appended.
             BrokerUnavailable: the message says whether surely nothing was appended, or that this is not known.
         """
-        raise NotImplementedError
+        return await self._appends.append(drafts)
+
+    async def prune(self, now: int) -> int:
+        """See `Broker.prune`."""
+        return await self._keeper.sweep(now)
+
+    # -- reading ---------------------------------------------------------------------------------------------------------
 
     async def survey(self, channels: Collection[str], node: str, token: str) -> Survey:
         """Where the log is, and where each of the channels is, in one look, which also publishes the marker `token` to the
         inbox of `node` (`Keys.inbox`, `records.read_marker`): it arrives after all events through the survey's head and
-        before all later ones. Not tried twice."""
-        raise NotImplementedError
+        before all later ones. If the answer is lost, this is not tried again."""
+        names = list(dict.fromkeys(channels))
+        asked = {"inbox": self.keys.inbox(node), "token": token, "channels": names}
+        state, (floor, last) = await self._ask("survey", asked, is_safe=False)
+        seqs = {name: int(id_.partition(b"-")[0]) for name, id_ in zip(names, last, strict=True) if id_ is not None}
+        return Survey(state.epoch, state.born, state.head, seqs, floor)
 
     async def read_entries(
         self, channels: Collection[str], after: int, until: int, limit: int
     ) -> tuple[tuple[Entry, ...], Position]:
         """As `read`, with each event's predecessor in its channel: the entries, and the page's end."""
-        raise NotImplementedError
+        return await self._reading(channels).read(after, until, limit)
 
     async def read(self, channels: Collection[str], after: int, until: int, limit: int = 500) -> Page:
         """See `Broker.read`. The page's end names the epoch that was read."""
-        raise NotImplementedError
+        entries, end = await self._reading(channels).read(after, until, limit)
+        return Page(tuple(entry.event for entry in entries), end)
 
     async def read_back(self, channels: Collection[str], before: int, limit: int = 500) -> Page:
         """See `Broker.read_back`."""
-        raise NotImplementedError
+        entries, epoch = await self._reading(channels).read_back(before, limit)
+        return Page(
+            tuple(entry.event for entry in entries),
+            Position(epoch, entry_seq(entries[-1]) if len(entries) == limit else 0),
+        )
+
+    def _reading(self, channels: Collection[str]) -> Reading:
+        return Reading(self._ask, self.keys, channels)
 
     async def position_at(self, time: int) -> Position:
-        """See `Broker.position_at`."""
-        raise NotImplementedError
+        """See `Broker.position_at`. Where events have gone from the middle of the log, the answer may be the place before
+        one of those."""
+        state, (seq,) = await self._ask("position_at", {"time": time})
+        return Position(state.epoch, seq)
 
     async def horizon(self, channels: Collection[str]) -> Position:
         """See `Broker.horizon`."""
-        raise NotImplementedError
+        names = list(dict.fromkeys(channels))
+        state, (gone,) = await self._ask("horizon", {"channels": names}, self._streams(names))
+        return Position(state.epoch, max(gone, default=0))
 
     async def head(self) -> Position:
         """See `Broker.head`."""
-        raise NotImplementedError
+        state, _ = await self._ask("horizon", {"channels": []})
+        return Position(state.epoch, state.head)
 
     async def channels(self, prefix: str = "", limit: int = 1000) -> tuple[ChannelInfo, ...]:
         """See `Broker.channels`."""
-        raise NotImplementedError
-
-    async def prune(self, now: int) -> int:
-        """See `Broker.prune`."""
-        raise NotImplementedError
+        found: list[ChannelInfo] = []
+        beginning, end = f"[{prefix}", f"({prefix}\x7f"  # names are ASCII
+        while len(found) < limit:
+            bounds = (beginning, end, "BYLEX", "LIMIT", 0, DESCRIBED)
+            names = [name.decode() for name in await self._command("ZRANGE", self.keys.names, *bounds)]
+            state, (rows,) = await self._ask("describe", {"channels": names}, self._streams(names))
+            for name, (events, size, last) in zip(names, rows, strict=True):
+                if events:
+                    seq, time = map(int, last.split(b"-"))
+                    found.append(ChannelInfo(name, events, size, Position(state.epoch, seq), time))
+            if len(names) < DESCRIBED:
+                break
+            beginning = f"({names[-1]}"
+        return tuple(found[:limit])

@@ -1,0 +1,149 @@
+-- Append a batch of events: all or none, each once, in the order in which everybody will see them.
+--
+-- asked.operation   names this append: asked again, because the answer was lost, it is answered and not done again
+-- asked.remembered  milliseconds for which it is
+-- asked.drafts      {number of the channel, m, d, idempotency key or '', fingerprint}, ...
+-- asked.channels    {name, count = , bytes = , age = }, ...: with the rule to apply; their streams are KEYS[FIXED + 2], ...
+-- asked.key_age     milliseconds; asked.keys: how many, -1 for any number
+-- asked.events      what the pub/sub channels of events begin with
+--
+-- Returns the log's state, 'done', and the seq of each draft; or its state, 'conflict', and the number of the draft.
+
+local OPERATION = KEYS[FIXED + 1]
+local SLACK = 100  -- events over a channel's count that are tolerated here, so that not every append has to remove some
+local MORE = 20  -- events and keys that are removed in addition to twice as many as came
+
+local log = open_log(false)
+
+-- An answer from before the log was wiped names positions that mean nothing now. One from before some writes were lost is
+-- good: it has survived, so the events have, too, and they lie before the place where the new epoch began.
+local function earlier_answer()
+  local answer = redis.call('GET', OPERATION)
+  if answer then
+    local epoch, seqs = unpack(cmsgpack.unpack(answer))
+    local newest = 0
+    for _, seq in ipairs(seqs) do
+      newest = math.max(newest, seq)
+    end
+    return (epoch == log.epoch or newest <= log.born) and seqs
+  end
+end
+
+-- Everything is looked at before anything is written.
+
+local seqs = earlier_answer()
+if seqs then
+  return {state(log), 'done', seqs}
+end
+
+local now = clock()
+local time = math.max(log.time, now)  -- times never run backwards, or a position could not be found by its time
+local head = log.head
+
+local function remembered_keys()
+  local keys, known = {}, {}
+  for _, draft in ipairs(asked.drafts) do
+    if draft[4] ~= '' then
+      keys[#keys + 1] = draft[4]
+    end
+  end
+  for i, value in ipairs(get_all(KEY_MEMORY, keys)) do
+    local when, seq, print = (value or ''):match('^(%d+) (%d+) (%x+)$')
+    if when and tonumber(when) >= now - asked.key_age then
+      known[keys[i]] = {tonumber(seq), print}
+    end
+  end
+  return known
+end
+
+local known, fresh = remembered_keys(), {}
+seqs = {}
+for i, draft in ipairs(asked.drafts) do
+  local key, print = draft[4], draft[5]
+  local first = known[key]
+  if first and first[2] ~= print then
+    return {state(log), 'conflict', i}
+  end
+  if first then
+    seqs[i] = first[1]
+  else
+    fresh[#fresh + 1] = draft
+    seqs[i] = head + #fresh
+    if key ~= '' then
+      known[key] = {seqs[i], print}
+    end
+  end
+end
+if #fresh == 0 then
+  return {state(log), 'done', seqs}
+end
+
+local channels = {}
+for i, rule in ipairs(asked.channels) do
+  channels[i] = load_channel(rule.name, KEYS[FIXED + 1 + i])
+end
+redis.call('XLEN', TIMES)
+redis.call('LLEN', KEY_ORDER)
+for _, set in ipairs({OLDEST, NAMES, EMPTY}) do
+  redis.call('ZCARD', set)
+end
+
+-- From here on everything is written. An entry with the id that ours must have, or a later one, is not ours: somebody has
+-- put it there by hand, or it is left from a log that was deleted.
+
+local function add(stream, id, ...)
+  local reply = redis.pcall('XADD', stream, id, ...)
+  if type(reply) == 'table' then
+    redis.call('UNLINK', stream)
+    redis.call('XADD', stream, id, ...)
+  end
+end
+
+-- The stream of a channel with no events is new, or it is left from another log, or it was evicted or deleted by hand.
+local function begin_channel(channel, seq)
+  log.bytes = log.bytes - channel.bytes
+  channel.events, channel.bytes = 0, 0
+  redis.call('UNLINK', channel.stream)
+  redis.call('ZADD', OLDEST, text(seq), channel.name)
+  redis.call('ZADD', NAMES, 0, channel.name)
+  redis.call('ZREM', EMPTY, channel.name)
+end
+
+redis.call('SET', OPERATION, cmsgpack.pack({log.epoch, seqs}), 'PX', text(asked.remembered))
+if time > log.time then
+  add(TIMES, text(time) .. '-' .. text(head + 1), 's', '')
+end
+for i, draft in ipairs(fresh) do
+  local number, meta, data, key, print = unpack(draft)
+  local channel, seq = channels[number], head + i
+  if channel.events == 0 or not channel.last then
+    begin_channel(channel, seq)
+  end
+  local previous = channel.last and parse_id(channel.last) or log.floor
+  channel.last = text(seq) .. '-' .. text(time)
+  channel.events, channel.bytes, log.bytes = channel.events + 1, channel.bytes + #data, log.bytes + #data
+  add(channel.stream, channel.last, 'v', text(previous), 'm', meta, 'd', data)
+  if key ~= '' then
+    redis.call('HSET', KEY_MEMORY, key, text(time) .. ' ' .. text(seq) .. ' ' .. print)
+    redis.call('RPUSH', KEY_ORDER, text(seq) .. ' ' .. key)
+  end
+  local numbers = {log.epoch, text(log.life), text(seq), text(previous), text(time), #meta}
+  redis.call('PUBLISH', asked.events .. channel.name, table.concat(numbers, ' ') .. '\n' .. meta .. data)
+end
+log.head, log.time = head + #fresh, time
+for _, channel in ipairs(channels) do
+  redis.call('HSET', LAST, channel.name, channel.last)
+  redis.call('HSET', SIZE, channel.name, text(channel.bytes))
+end
+
+-- Make room, a little more than was taken.
+local left = 2 * #fresh + MORE
+for i, rule in ipairs(asked.channels) do
+  local channel, slack = channels[i], math.min(math.floor(math.max(rule.count, 0) / 10), SLACK)
+  if left > 0 and is_over(rule, channel.events - slack, channel.bytes) then
+    left = left - trim_by(rule, log, channel, left, now)
+  end
+end
+forget_keys(now, asked.key_age, asked.keys, 2 * #fresh + MORE)
+save(log)
+return {state(log), 'done', seqs, log.bytes}

@@ -1,0 +1,42 @@
+-- A step against a log that is too large: remove its oldest events while it has more than asked.total bytes.
+--
+-- asked.channels  names, the ones with the oldest events; their streams are KEYS[FIXED + 1], ...
+-- asked.now       milliseconds of Unix time, 0 for Redis' own clock
+--
+-- Returns the log's state, how many events went, and 1 if there may be more to do.
+
+local log = open_log(false)
+local now = asked.now > 0 and asked.now or clock()
+local channels = {}
+for i, name in ipairs(asked.channels) do
+  channels[name] = load_channel(name, KEYS[FIXED + i])
+end
+for _, set in ipairs({NAMES, EMPTY}) do
+  redis.call('ZCARD', set)
+end
+save(log)
+
+local removed = 0
+while log.bytes > asked.total and removed < asked.limit do
+  local name, _, follower, next_seq = unpack(redis.call('ZRANGE', OLDEST, 0, 1, 'WITHSCORES'))
+  local channel = channels[name]
+  if not channel then
+    break  -- the oldest are others by now: the caller looks again
+  end
+  if channel.events == 0 then  -- its stream was evicted, or deleted by hand
+    log.bytes = log.bytes - channel.bytes
+    become_empty(log, channel)
+  else
+    local spare = log.bytes - channel.bytes
+    local went = trim(log, channel, asked.limit - removed, now, function(seq, _, _, bytes)
+      return spare + bytes > asked.total and (not follower or seq < tonumber(next_seq))
+    end)
+    removed = removed + went
+    if went == 0 then  -- young: it stays
+      save(log)
+      return {state(log), removed, 0}
+    end
+  end
+end
+save(log)
+return {state(log), removed, log.bytes > asked.total and redis.call('ZCARD', OLDEST) > 0 and 1 or 0}

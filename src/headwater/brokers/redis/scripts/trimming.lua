@@ -1,0 +1,112 @@
+-- Removing the oldest events of channels. Everything that goes, goes through here.
+
+local BATCH = 16  -- entries looked at together: with their data, so not many
+local SPARED = 5000  -- milliseconds: younger events stay, so that a node that lost its connection still finds them
+local AHEAD = 60000  -- milliseconds: events from later than that are of a clock that was put back since, and not young
+local MAX_EMPTY = 10000  -- channels without events whose last seqs are kept one by one
+
+local function is_young(time, now)
+  return now - SPARED < time and time <= now + AHEAD
+end
+
+-- What is known of a channel, before anything is changed.
+local function load_channel(name, stream)
+  local last, size = redis.call('HGET', LAST, name), redis.call('HGET', SIZE, name)
+  local events = redis.call('XLEN', stream)
+  return {name = name, stream = stream, last = last, events = events, bytes = tonumber(size or 0)}
+end
+
+-- Remember how far an empty channel had come, and forget what has been empty longest: its last seq becomes the floor of all
+-- channels that are not known. A little too careful for the others, and bounded.
+local function become_empty(log, channel)
+  redis.call('UNLINK', channel.stream)
+  redis.call('HDEL', SIZE, channel.name)
+  redis.call('ZREM', OLDEST, channel.name)
+  redis.call('ZREM', NAMES, channel.name)
+  if not channel.last then
+    return
+  end
+  redis.call('ZADD', EMPTY, text(parse_id(channel.last)), channel.name)
+  local surplus = redis.call('ZCARD', EMPTY) - MAX_EMPTY
+  if surplus > 0 then
+    local popped = redis.call('ZPOPMIN', EMPTY, surplus)
+    for i = 1, #popped, 2 do
+      redis.call('HDEL', LAST, popped[i])
+      log.floor = math.max(log.floor, tonumber(popped[i + 1]))
+    end
+  end
+end
+
+local function settle(log, channel, removed, bytes)
+  log.bytes = log.bytes - bytes
+  channel.events, channel.bytes = channel.events - removed, channel.bytes - bytes
+  local first = redis.call('XRANGE', channel.stream, '-', '+', 'COUNT', 1)[1]
+  if first then
+    redis.call('ZADD', OLDEST, text(parse_id(first[1])), channel.name)
+    redis.call('HSET', SIZE, channel.name, text(channel.bytes))
+  else
+    become_empty(log, channel)
+  end
+end
+
+-- Remove up to `limit` of a channel's oldest events while `goes(seq, time, events left, bytes left)`. Returns how many.
+-- The caller saves the log, and has written before: by itself this can go wrong half-way, when memory is short.
+local function trim(log, channel, limit, now, goes)
+  local removed, bytes, cut, after = 0, 0, nil, '-'
+  while removed < limit do
+    local entries = redis.call('XRANGE', channel.stream, after, '+', 'COUNT', math.min(BATCH, limit - removed))
+    local stays = #entries == 0
+    for _, entry in ipairs(entries) do
+      local seq, time = parse_id(entry[1])
+      if is_young(time, now) or not goes(seq, time, channel.events - removed, channel.bytes - bytes) then
+        stays = true
+        break
+      end
+      removed, bytes, cut = removed + 1, bytes + #entry[2][6], seq
+      after = '(' .. entry[1]
+    end
+    if stays then
+      break
+    end
+  end
+  if removed > 0 then
+    redis.call('XTRIM', channel.stream, 'MINID', text(cut + 1))
+    settle(log, channel, removed, bytes)
+  end
+  return removed
+end
+
+-- Whether a rule says that a channel has too much. Bounds are -1 where there is none.
+local function is_over(rule, events, bytes)
+  return (rule.count >= 0 and events > rule.count) or (rule.bytes >= 0 and bytes > rule.bytes)
+end
+
+-- Remove what a rule does not keep. `age` is in milliseconds.
+local function trim_by(rule, log, channel, limit, now)
+  return trim(log, channel, limit, now, function(_, time, events, bytes)
+    return is_over(rule, events, bytes) or (rule.age >= 0 and time < now - rule.age)
+  end)
+end
+
+-- Forget idempotency keys that are too old, or too many; up to `limit` of them. Whether there may be more.
+local function forget_keys(now, age, most, limit)
+  local count = redis.call('LLEN', KEY_ORDER)
+  for _ = 1, limit do
+    local first = redis.call('LINDEX', KEY_ORDER, 0)
+    if not first then
+      return false
+    end
+    local seq, key = first:match('^(%d+) (.*)$')
+    local time, known = (redis.call('HGET', KEY_MEMORY, key) or ''):match('^(%d+) (%d+) ')
+    local is_ours = known == seq  -- or the key was used again after its time, and stands further on in the list
+    if is_ours and tonumber(time) >= now - age and (most < 0 or count <= most) then
+      return false
+    end
+    redis.call('LPOP', KEY_ORDER)
+    if is_ours then
+      redis.call('HDEL', KEY_MEMORY, key)
+    end
+    count = count - 1
+  end
+  return true
+end
