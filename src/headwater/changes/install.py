@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 import psycopg
 from psycopg import sql
 
+from headwater.brokers.postgres.address import Address
+from headwater.brokers.postgres.link import explain
 from headwater.brokers.postgres.migrate import lock_key, migrate, script
 from headwater.brokers.postgres.sql import check_schema
 from headwater.changes.installed import Installed, read_installed
@@ -34,6 +36,12 @@ LOCK_TIMEOUT: Final = 2.0
 PATIENCE: Final = 60.0
 """Seconds after which a table whose lock is never free is given up."""
 
+_SESSION: Final = """
+SELECT set_config(name, value, false) FROM (
+    VALUES ('search_path', 'pg_catalog'), ('TimeZone', 'UTC')
+) AS settings (name, value)
+"""
+
 Say = Callable[[str], object]
 
 
@@ -51,19 +59,19 @@ class Step(NamedTuple):
     statements: tuple[sql.Composed, ...]
 
 
-async def connect(url: str) -> Connection:
+async def connect(address: Address) -> Connection:
     """A connection for everything in this room: in autocommit mode, with no search path but Postgres' own.
 
     Raises:
-        BrokerUnavailable: there is no answer, or not to us.
+        ConfigurationError, BrokerUnavailable: there is no answer, or not to us.
     """
     try:
-        connection = await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=None)
-    except psycopg.OperationalError as error:
-        raise BrokerUnavailable(f"the database cannot be reached: {error}".rstrip()) from error
-    await connection.execute(
-        "SELECT set_config('search_path', 'pg_catalog', false), set_config('TimeZone', 'UTC', false)"
-    )
+        connection = await psycopg.AsyncConnection.connect(
+            autocommit=True, prepare_threshold=None, **{**address.parameters, "options": ""}
+        )
+        await connection.execute(_SESSION)
+    except psycopg.Error as error:
+        raise explain(error, address, opening=True) from error
     return connection
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
+from headwater.brokers.postgres.outbox import Row
 from headwater.changes.change import Change, Operation
 from headwater.changes.rules import Rule, check_rules
 from headwater.changes.templates import Template, fill_shape
@@ -27,28 +28,9 @@ DEAD: Final = "$changes:dead"
 
 ADMIN: Final = "headwater.admin"
 
+_OPERATIONS: Final = {operation[0]: operation for operation in Operation}  # as triggers write them
+
 log = logging.getLogger("headwater.changes")
-
-
-class Captured(NamedTuple):
-    """A row of the outbox that a trigger wrote.
-
-    Attributes:
-        seq: its number there.
-        rule: name of the rule.
-        operation: what was done.
-        new, old: the declared columns as JSON; None where there is no such row.
-        time: when it was written.
-        truncated: columns that were left out because they were too large.
-    """
-
-    seq: int
-    rule: str
-    operation: Operation
-    new: str | None
-    old: str | None
-    time: datetime
-    truncated: tuple[str, ...] = ()
 
 
 class Mapper:
@@ -71,9 +53,9 @@ class Mapper:
         self.events = self.dead = self.unknown = self.unaddressed = 0
         self._rules = {rule.name: rule for rule in check_rules(rules)}
 
-    def drafts(self, row: Captured) -> tuple[Draft, ...]:
-        """The events of a row, in order; none if nobody is meant by it. Never raises."""
-        rule = self._rules.get(row.rule)
+    def __call__(self, row: Row) -> tuple[Draft, ...]:
+        """The events of a row of the outbox, in order; none if nobody is meant by it. Never raises."""
+        rule = self._rules.get(row.source or "")
         if rule is None:
             self.unknown += 1
             return ()
@@ -88,16 +70,17 @@ class Mapper:
         return drafts
 
 
-def _change(rule: Rule, row: Captured) -> Change:
+def _change(rule: Rule, row: Row) -> Change:
+    left_out: list[str] = json.loads(row.data) if row.data else []
     return Change(
         rule=rule.name,
-        operation=row.operation,
+        operation=_OPERATIONS[row.op or ""],
         schema=rule.schema,
         table=rule.table,
         new=_decode(row.new),
         old=_decode(row.old),
-        time=row.time,
-        truncated=tuple(dict.fromkeys(row.truncated)),
+        time=datetime.fromtimestamp(row.time / 1000, UTC),
+        truncated=tuple(dict.fromkeys(left_out)),
     )
 
 
@@ -157,11 +140,11 @@ def _data(rule: Rule, change: Change) -> str:
     return msgspec.json.Encoder(decimal_format="number").encode(data).decode()
 
 
-def _dead(rule: Rule, row: Captured, error: Exception) -> Draft:
+def _dead(rule: Rule, row: Row, error: Exception) -> Draft:
     """Everything that is needed to mend the rule and send the event by hand."""
     data = {
         "rule": rule.name,
-        "operation": row.operation,
+        "operation": _OPERATIONS.get(row.op or ""),
         "schema": rule.schema,
         "table": rule.table,
         "seq": row.seq,
