@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from headwater.brokers import open_broker
+from tests.support.redis import SharedServers
 
 
 def ran(program: str, url: str, **environment: str) -> str:
@@ -60,10 +64,11 @@ events.publish_sync("a", data="after")
 """
 
 
-def test_parent_and_children_publish_after_a_fork(tmp_path: Path) -> None:
-    """Though it was made with the file open and while other threads published: nobody hangs, and every event is there
+@pytest.mark.parametrize("place", ["sqlite", "redis"])
+def test_parent_and_children_publish_after_a_fork(place: str, tmp_path: Path, redis_servers: SharedServers) -> None:
+    """Though it was made with the log open and while other threads published: nobody hangs, and every event is there
     once."""
-    url = f"sqlite:///{tmp_path}/log.db"
+    url = redis_servers.url() if place == "redis" else f"sqlite:///{tmp_path}/log.db"
     ran(FORKS, url)
     names = [f"thread {name}" for name in range(3)] + [f"child {name}" for name in range(4)]
     expected = [f"{name} {number}" for name in names for number in range(10)] + ["before", "after"]
@@ -83,9 +88,11 @@ events.publish_sync("a")
 """
 
 
-def test_a_child_publishes_after_a_fork_that_python_did_not_see_coming() -> None:
+def test_a_child_publishes_after_a_fork_that_python_did_not_see_coming(redis_servers: SharedServers) -> None:
     """uWSGI forks by itself and tells Python afterwards."""
-    ran(FOREIGN_FORK, "memory://")
+    url = redis_servers.url()
+    ran(FOREIGN_FORK, url)
+    assert len(logged(url)) == 3
 
 
 def test_a_program_may_end_without_closing(tmp_path: Path) -> None:
@@ -109,8 +116,6 @@ hub.accept()
 
 def test_an_outage_does_not_keep_a_program_from_ending() -> None:
     """A hub took the connection and says nothing; at the interpreter's end that is waited for, but not long."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as hub:
         os.set_inheritable(hub.fileno(), True)
         url = f"http://127.0.0.1:{hub.getsockname()[1]}"
