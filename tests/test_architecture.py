@@ -53,7 +53,7 @@ THIRD_PARTY = {
     "click": {"cli"},
     "prometheus_client": {"asgi"},
     "httpx2": {"client"},
-    "redis": {"brokers.redis"},
+    "hiredis": {"brokers.redis"},
     "psycopg": {"brokers.postgres", "changes"},
 }
 """Which rooms (or modules) may import which foreign package."""

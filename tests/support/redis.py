@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode
 
 from redis.asyncio import Redis
 
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 Version = Literal["7.0", "6.2"]
 
@@ -183,10 +183,12 @@ class RedisServer:
         """Wait until it says so; whether it did."""
         assert self._process is not None
         deadline = time.monotonic() + PATIENCE
-        while self._process.poll() is None and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             if ("Sentinel ID is" if self._sentinel else "Ready to accept connections") in self.log:
                 return True
-            time.sleep(0.005)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.005)
+                return False
         return False
 
 
@@ -255,8 +257,8 @@ async def running_redis(
 async def running_replica(master: RedisServer, *options: str, version: Version = "7.0") -> AsyncIterator[RedisServer]:
     """A replica that has caught up with `master`."""
     follow = (f"replicaof 127.0.0.1 {master.port}", "repl-diskless-load disabled")
-    async with running_redis(*follow, *options, version=version) as replica, replica.client() as client:
-        await _eventually(client, "replication", "master_link_status", "up")
+    async with running_redis(*follow, *options, version=version) as replica:
+        await until(lambda: "sync: Finished with success" in replica.log, "the replica to catch up")
         yield replica
 
 
@@ -296,8 +298,7 @@ async def running_cluster(nodes: int = 1) -> AsyncIterator[tuple[RedisServer, ..
         for server in servers[1:]:
             bus = server._options[1].removeprefix("cluster-port ")
             await ask(clients[0], "CLUSTER", "MEET", "127.0.0.1", server.port, bus)
-        for client in clients:
-            await _until_cluster_ok(client, nodes)
+        await until(lambda: all("state changed: ok" in server.log for server in servers), "the cluster to be in order")
         yield tuple(servers)
 
 
@@ -328,18 +329,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-async def _eventually(client: Redis, section: str, field: str, value: str) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while (await client.info(section)).get(field) != value:  # noqa: ASYNC110 (another process's state)
-            await asyncio.sleep(0.01)
-
-
-async def _until_cluster_ok(client: Redis, nodes: int) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            info = str(await ask(client, "CLUSTER", "INFO"))
-            if "cluster_state:ok" in info and f"cluster_known_nodes:{nodes}" in info:
-                return
-            await asyncio.sleep(0.01)
