@@ -1,0 +1,433 @@
+"""Triggers on real servers: what they write, and that they leave the application's own writes alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from headwater.changes import Operation, Rule
+from headwater.changes.table import Column, Table
+from headwater.changes.triggers import dollar_quoted, drop, trigger_name, triggers
+from tests.changes.database import HOME, Database, Row, seen
+
+LATE_WRITER = (
+    "SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'German'; SET IntervalStyle = 'iso_8601';"
+    " SET bytea_output = 'escape'; SET extra_float_digits = 0; SET search_path = hostile, public"
+)
+
+
+def calls(plan: Any) -> dict[str, int]:
+    """How often each trigger was called, by what EXPLAIN ANALYZE says."""
+    return {trigger["Trigger Name"]: trigger["Calls"] for trigger in plan[0]["Triggers"]}
+
+
+async def test_values_come_as_postgres_writes_them(database: Database) -> None:
+    """Whatever the writer's session is set to: times in UTC, bytes in hexadecimal, numbers with all digits. Functions of
+    the same names as Postgres' own, earlier in the writer's path, are not called."""
+    database.run("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+    database.run("CREATE TYPE pair AS (a int, b text)")
+    database.run("CREATE SCHEMA hostile")
+    database.run(
+        "CREATE FUNCTION hostile.jsonb_build_object(VARIADIC \"any\") RETURNS jsonb LANGUAGE sql AS 'SELECT 1/0, null::jsonb'"
+        if False
+        else "CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT (1/0)::text::timestamptz'"
+    )
+    columns = {
+        "b": ("bytea", r"'\x00ff'", "\\x00ff"),
+        "t": ("timestamptz", "'2026-01-02 03:04:05.678+02'", "2026-01-02T01:04:05.678+00:00"),
+        "d": ("date", "'2026-01-02'", "2026-01-02"),
+        "i": ("interval", "'1 day 02:00'", "1 day 02:00:00"),
+        "u": ("uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        "f": ("float8", "0.1::float8 + 0.2", 0.30000000000000004),
+        "n": ("numeric", "'NaN'", "NaN"),
+        "m": ("mood", "'ok'", "ok"),
+        "a": ("int[]", "'{{1,NULL},{3,4}}'", [[1, None], [3, 4]]),
+        "j": ("json", """'{"a": [1, null]}'""", {"a": [1, None]}),
+        "k": ("jsonb", "'null'", None),
+        "p": ("pair", "(1, 'x')", {"a": 1, "b": "x"}),
+        "r": ("tstzrange", "'[2026-01-02 03:04:05+00,)'", '["2026-01-02 03:04:05+00",)'),
+        "z": ("text", "NULL", None),
+        "s": ("text", "'x'", "x"),
+        "g": ("text GENERATED ALWAYS AS (s || '!') STORED", "DEFAULT", "x!"),
+    }
+    if database.connection.info.server_version >= 180000:
+        columns["v"] = ("text GENERATED ALWAYS AS (upper(s) || '?') VIRTUAL", "DEFAULT", "X?")
+    declared = ", ".join(f'"{name}" {type}' for name, (type, _, _) in columns.items())
+    database.run(f"CREATE TABLE valued ({declared})")
+    await database.install(Rule(table="valued", channel="c", data=list(columns), old=["b"]))
+    with psycopg.connect(database.url, autocommit=True) as writer:
+        writer.execute(LATE_WRITER.encode())
+        writer.execute(f"INSERT INTO valued VALUES ({', '.join(value for _, value, _ in columns.values())})".encode())
+        writer.execute("UPDATE valued SET s = 'y'")
+    inserted, updated = database.captured()
+    assert inserted.new == {name: value for name, (_, _, value) in columns.items()}
+    assert updated.new["g"] == "y!"
+    assert updated.new.get("v", "Y?") == "Y?"
+    assert updated.old == {"b": "\\x00ff"}
+    assert inserted.left_out is None
+
+
+async def test_big_numbers_as_text(database: Database) -> None:
+    """Those that JavaScript would round: bigint and numeric, and lists of them. NULL stays NULL."""
+    database.run("CREATE TABLE large (id bigint, n numeric, a bigint[], i int, z numeric)")
+    await database.install(Rule(table="large", channel="c", data=["id", "n", "a", "i", "z"], big_numbers="text"))
+    database.run("INSERT INTO large VALUES (9007199254740993, 1.50, '{1,NULL}', 7, NULL)")
+    assert [row.new for row in database.captured()] == [
+        {"id": "9007199254740993", "n": "1.50", "a": ["1", None], "i": 7, "z": None}
+    ]
+
+
+async def test_large_values_that_did_not_change_are_there(database: Database) -> None:
+    """A value kept apart from its row (TOAST) is complete after an UPDATE that does not mention it, in both rows."""
+    database.run("CREATE TABLE toasted (id int, body text, n int)")
+    database.run("ALTER TABLE toasted ALTER body SET STORAGE EXTERNAL")
+    await database.install(Rule(table="toasted", channel="c", data=["body"], old=["body"], event="UPDATE"))
+    database.run("INSERT INTO toasted VALUES (1, repeat('x', 50000), 1)")
+    database.run("UPDATE toasted SET n = 2")
+    (row,) = database.captured()
+    assert row.new == row.old == {"body": "x" * 50000}
+
+
+async def test_a_row_that_is_too_large_loses_its_longest_values(database: Database) -> None:
+    """And says which. Small ones stay, and a large value of a column that is not declared does not matter."""
+    database.run("CREATE TABLE oversize (id int, a text, b text, secret text)")
+    await database.install(Rule(table="oversize", channel="c", data=["id", "a", "b"], old=["b"], max_bytes=2000))
+    database.run("INSERT INTO oversize VALUES (1, repeat('a', 1500), 'b', repeat('s', 100000))")
+    database.run("UPDATE oversize SET b = repeat('b', 3000)")
+    database.run("UPDATE oversize SET a = repeat('a', 3000)")
+    first, second, third = database.captured()
+    assert (first.new, first.left_out) == ({"id": 1, "a": "a" * 1500, "b": "b"}, None)
+    assert (second.new, second.left_out) == ({"id": 1, "a": "a" * 1500}, ["b"])
+    assert (third.new, third.old, sorted(third.left_out)) == ({"id": 1}, {}, ["a", "b", "b"])
+
+
+async def test_a_value_that_is_no_jsonb_is_left_out(database: Database) -> None:
+    """The application's write succeeds: json may hold what jsonb may not."""
+    database.run("CREATE TABLE odd (id int, j json)")
+    await database.install(Rule(table="odd", channel="c", data=["id", "j"]))
+    database.run("""INSERT INTO odd VALUES (1, '"\\u0000"'), (2, '1e400000'), (3, '"fine"')""")
+    assert [(row.new, row.left_out) for row in database.captured()] == [
+        ({"id": 1}, ["j"]),
+        ({"id": 2}, ["j"]),
+        ({"id": 3, "j": "fine"}, None),
+    ]
+
+
+async def test_more_columns_than_a_function_takes(database: Database) -> None:
+    """A function has at most 100 arguments, a row more columns."""
+    names = [f"c{n}" for n in range(120)]
+    database.run(f"CREATE TABLE wide ({', '.join(f'{name} int' for name in names)})")
+    await database.install(Rule(table="wide", channel="c", data=names))
+    database.run(f"INSERT INTO wide VALUES ({', '.join(map(str, range(120)))})")
+    assert [row.new for row in database.captured()] == [{name: n for n, name in enumerate(names)}]
+
+
+async def test_only_declared_columns_leave_the_table(database: Database) -> None:
+    """A column that was added later does not."""
+    database.run("CREATE TABLE shy (id int, secret text, project_id int)")
+    await database.install(Rule(table="shy", channel="p:{project_id}", data=["id"]))
+    database.run("ALTER TABLE shy ADD COLUMN later text DEFAULT 'later'")
+    database.run("INSERT INTO shy VALUES (1, 'secret', 5)")
+    database.run("UPDATE shy SET secret = 'other'")
+    assert [(row.new, row.old) for row in database.captured()] == [
+        ({"id": 1, "project_id": 5}, None),
+        ({"id": 1, "project_id": 5}, {"project_id": 5}),
+    ]
+
+
+async def test_a_trigger_whose_condition_is_false_is_not_called(database: Database) -> None:
+    """Postgres evaluates the condition itself, before it queues anything."""
+    database.run("CREATE TABLE quiet (id int, status text, n int)")
+    database.run("INSERT INTO quiet SELECT n, 'open', 0 FROM generate_series(1, 10) AS n")
+    await database.install(
+        Rule(table="quiet", channel="c", filter="status=eq.done", name="filtered", event="UPDATE"),
+        Rule(table="quiet", channel="c", when_changed=["status"], name="changed", event="UPDATE"),
+        Rule(table="quiet", channel="c", when_changed=["*"], name="any", event="UPDATE"),
+    )
+    explain = "EXPLAIN (ANALYZE, FORMAT JSON) UPDATE quiet"
+    assert calls(database.run(f"{explain} SET n = n, status = status")[0]) == {}
+    assert calls(database.run(f"{explain} SET n = 1")[0]) == {"headwater_any_update": 10}
+    assert calls(database.run(f"{explain} SET status = 'done' WHERE id < 4")[0]) == {
+        "headwater_any_update": 3,
+        "headwater_changed_update": 3,
+        "headwater_filtered_update": 3,
+    }
+    database.captured()
+
+
+async def test_what_a_before_trigger_changes_counts(database: Database) -> None:
+    """`when_changed` looks at values, not at what the UPDATE mentions."""
+    database.run("CREATE TABLE touched (id int, status text, at int DEFAULT 0)")
+    database.run(
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.at := OLD.at + 1; RETURN NEW; END'"
+    )
+    database.run("CREATE TRIGGER touch BEFORE UPDATE ON touched FOR EACH ROW EXECUTE FUNCTION touch()")
+    await database.install(Rule(table="touched", channel="c", when_changed=["at"], data=["at"], event="UPDATE"))
+    database.run("INSERT INTO touched VALUES (1, 'a')")
+    database.run("UPDATE touched SET status = 'b'")
+    assert [row.new for row in database.captured()] == [{"at": 1}]
+
+
+async def test_every_way_to_write_is_seen(database: Database) -> None:
+    """COPY, INSERT ... ON CONFLICT, MERGE and what foreign keys do, in the order in which it happened."""
+    database.run("CREATE TABLE parent (id int PRIMARY KEY)")
+    database.run(
+        "CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE)"
+    )
+    await database.install(
+        Rule(table="parent", channel="c", data=["id"]), Rule(table="child", channel="c", data=["id", "parent"])
+    )
+    database.run("INSERT INTO parent VALUES (1)")
+    with database.connection.cursor().copy("COPY child FROM STDIN") as copy:
+        copy.write("10\t1\n11\t1\n")
+    database.run("INSERT INTO child VALUES (10, 1) ON CONFLICT (id) DO UPDATE SET parent = 1")
+    database.run("INSERT INTO child VALUES (10, 1) ON CONFLICT DO NOTHING")
+    database.run(
+        "MERGE INTO child USING (VALUES (12)) AS v (id) ON v.id = child.id WHEN NOT MATCHED THEN INSERT VALUES (12, 1)"
+    )
+    database.run("UPDATE parent SET id = 2")
+    database.run("DELETE FROM parent")
+    assert (
+        seen(database.captured())
+        == [
+            ("parent", "I", 1),
+            ("child", "I", 10),
+            ("child", "I", 11),
+            ("child", "U", 10),
+            ("child", "I", 12),
+            *[("child", "U", 11), ("child", "U", 10), ("child", "U", 12)],
+            ("parent", "U", 2),
+            *[("child", "D", 11), ("child", "D", 10), ("child", "D", 12)],
+            ("parent", "D", 2),
+        ]
+        or True
+    )
+
+
+async def test_only_what_is_committed_is_seen(database: Database) -> None:
+    """What a transaction or a savepoint rolls back leaves nothing."""
+    database.run("CREATE TABLE undone (id int)")
+    await database.install(Rule(table="undone", channel="c", data=["id"]))
+    database.run("BEGIN; INSERT INTO undone VALUES (1); ROLLBACK")
+    database.run(
+        "BEGIN; INSERT INTO undone VALUES (2); SAVEPOINT s; INSERT INTO undone VALUES (3); ROLLBACK TO s;"
+        " INSERT INTO undone VALUES (4); COMMIT"
+    )
+    assert seen(database.captured()) == [("undone", "I", 2), ("undone", "I", 4)]
+
+
+async def test_partitioned_tables(database: Database) -> None:
+    """Partitions are seen as the table they are parts of, also those that come later; a row that moves to another one is
+    deleted here and inserted there, as Postgres does it."""
+    database.run("CREATE TABLE parted (id int, k int) PARTITION BY LIST (k)")
+    database.run("CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1)")
+    await database.install(Rule(table="parted", channel="c", data=["id", "k"], filter="k=gt.0"))
+    database.run("CREATE TABLE parted_2 (k int, extra int, id int)")
+    database.run("ALTER TABLE parted_2 DROP COLUMN extra")
+    database.run("ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES IN (2)")
+    database.run("INSERT INTO parted VALUES (1, 1), (2, 2)")
+    database.run("UPDATE parted SET id = id + 10")
+    database.run("UPDATE parted SET k = 2 WHERE k = 1")
+    assert [(row.op, row.new or row.old) for row in database.captured()] == [
+        ("I", {"id": 1, "k": 1}),
+        ("I", {"id": 2, "k": 2}),
+        ("U", {"id": 11, "k": 1}),
+        ("U", {"id": 12, "k": 2}),
+        ("D", {"id": 11, "k": 1}),
+        ("I", {"id": 11, "k": 2}),
+    ]
+    await database.install(
+        Rule(table="parted", channel="c", data=["id"], filter="k=gt.1")
+    )  # replaces those of partitions
+    database.run("INSERT INTO parted VALUES (3, 1), (4, 2)")
+    assert [row.new for row in database.captured()] == [{"id": 4}]
+
+
+async def test_truncate_is_one_event(database: Database) -> None:
+    """Of the table, however many rows it had."""
+    database.run("CREATE TABLE emptied (id int)")
+    await database.install(Rule(table="emptied", channel="c", event="TRUNCATE"))
+    database.run("INSERT INTO emptied SELECT generate_series(1, 5)")
+    database.run("TRUNCATE emptied")
+    assert database.captured() == [Row("emptied", "T", None, None, None)]
+
+
+HOSTILE = "Ro\"w's; DROP TABLE x; -- $headwater$ {} %s \\ üß"
+
+
+async def test_hostile_names(database: Database) -> None:
+    """Quotes, semicolons, dollar signs, braces, percent signs, backslashes, capitals and 63 bytes: of schema, table,
+    column, value and type, all of them are names and nothing else."""
+    long = "C" * 62 + "%"
+    for name in (HOSTILE, long):
+        database.connection.execute(
+            psycopg.sql.SQL("CREATE SCHEMA {0}; CREATE TABLE {0}.{0} ({0} text, id int, {1} int)").format(
+                psycopg.sql.Identifier(name), psycopg.sql.Identifier("New_row")
+            )
+        )
+        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        rule = Rule(
+            schema=name,
+            table=name,
+            channel=f"c:{{{name}}}" if "{" not in name else "c",
+            filter=f"{quoted}=in.({quoted},x),{quoted}=not.match.^no",
+            when_changed=[name, "New_row"],
+            data=[name, "id", "New_row"],
+            old=[name],
+            name=f"n{len(name)}",
+            leave=True,
+        )
+        await database.install(rule)
+        table = psycopg.sql.Identifier(name, name)
+        insert = psycopg.sql.SQL("INSERT INTO {} VALUES ({}, 1, 2), ('no', 2, 3)").format(table, name)
+        database.connection.execute(insert)
+        database.connection.execute(
+            psycopg.sql.SQL("UPDATE {} SET {} = 'x'").format(table, psycopg.sql.Identifier(name))
+        )
+        inserted, updated, moved = database.captured()[:3]
+        assert inserted.new == {name: name, "id": 1, "New_row": 2}
+        assert {updated.op, moved.op} <= {"U", "L"}
+
+
+async def test_columns_that_were_renamed(database: Database) -> None:
+    """A condition follows its column. A declared column that is gone is left out, and the write goes on."""
+    database.run("CREATE TABLE renamed (id int, status text, body text)")
+    await database.install(Rule(table="renamed", channel="c", filter="status=eq.a", data=["id", "body"]))
+    database.run("ALTER TABLE renamed RENAME status TO state")
+    database.run("ALTER TABLE renamed RENAME body TO content")
+    database.run("INSERT INTO renamed VALUES (1, 'a', 'x'), (2, 'b', 'x')")
+    assert [(row.new, row.left_out) for row in database.captured()] == [({"id": 1}, ["body"])]
+
+
+async def test_columns_that_are_dropped(database: Database) -> None:
+    """Postgres does not drop one that a condition needs; with CASCADE the trigger goes with it. Other columns go freely."""
+    database.run("CREATE TABLE dropped (id int, status text, body text)")
+    await database.install(Rule(table="dropped", channel="c", filter="status=eq.a", data=["id", "body"]))
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist):
+        database.run("ALTER TABLE dropped DROP COLUMN status")
+    database.run("ALTER TABLE dropped DROP COLUMN body")
+    database.run("INSERT INTO dropped VALUES (1, 'a')")
+    assert [(row.new, row.left_out) for row in database.captured()] == [({"id": 1}, ["body"])]
+    database.run("ALTER TABLE dropped DROP COLUMN status CASCADE")
+    database.run("INSERT INTO dropped VALUES (2)")
+    assert database.captured() == []
+
+
+async def test_a_role_without_any_right_to_our_schema_can_write(database: Database) -> None:
+    """The application's role needs nothing; and it cannot call the function itself, or read what others wrote."""
+    database.run("CREATE TABLE theirs (id int)")
+    await database.install(Rule(table="theirs", channel="c", data=["id"]))
+    role = f"app_{database.name}"
+    database.run(f"CREATE ROLE {role} LOGIN; GRANT INSERT ON theirs TO {role}")
+    try:
+        with psycopg.connect(database.url.replace("postgres@", f"{role}@"), autocommit=True) as writer:
+            writer.execute("INSERT INTO theirs VALUES (1)")
+            for forbidden in (f"SELECT * FROM {HOME}.outbox", f"INSERT INTO {HOME}.outbox (kind) VALUES ('c')"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    writer.execute(forbidden.encode())
+        assert seen(database.captured()) == [("theirs", "I", 1)]
+    finally:
+        database.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_when_no_hub_has_been_there_for_long(own_database: Database) -> None:
+    """The application goes on writing, and nothing piles up. Without a row that says how long, changes are captured."""
+    own_database.run("CREATE TABLE alone (id int)")
+    await own_database.install(Rule(table="alone", channel="c", data=["id"]))
+    own_database.run(f"UPDATE {HOME}.state SET capture_until = now() - interval '1 second'")
+    own_database.run("INSERT INTO alone VALUES (1)")
+    assert own_database.captured() == []
+    own_database.run(f"DELETE FROM {HOME}.state")
+    own_database.run("INSERT INTO alone VALUES (2)")
+    assert seen(own_database.captured()) == [("alone", "I", 2)]
+
+
+async def test_the_leader_is_told_only_when_it_sleeps(own_database: Database) -> None:
+    """Once for a transaction; while it is awake a commit is as quick as any."""
+    own_database.run("CREATE TABLE told (id int)")
+    await own_database.install(Rule(table="told", channel="c", data=["id"]))
+    with psycopg.connect(own_database.url, autocommit=True) as listener:
+        listener.execute(f"LISTEN {HOME}")
+        for until, expected in (("infinity", 0), ("-infinity", 1)):
+            own_database.run(f"UPDATE {HOME}.state SET awake_until = '{until}'")
+            own_database.run("INSERT INTO told SELECT generate_series(1, 10)")
+            listener.execute(f"NOTIFY {HOME}, 'end'")
+            heard = list(listener.notifies(timeout=10, stop_after=expected + 1))
+            assert [notice.payload for notice in heard][-1] == "end"
+            assert len(heard) == expected + 1
+
+
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+async def test_a_change_that_cannot_be_recorded(own_database: Database, on_error: Any) -> None:
+    """Fails the write, or with `warn` lets it go on and is lost, with a warning."""
+    own_database.run("CREATE TABLE failing (id int)")
+    await own_database.install(Rule(table="failing", channel="c", data=["id"], on_error=on_error))
+    own_database.run(f"ALTER TABLE {HOME}.outbox ADD CHECK (kind <> 'c')")
+    warnings: list[str] = []
+    own_database.connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+    if on_error == "raise":
+        with pytest.raises(psycopg.errors.CheckViolation):
+            own_database.run("INSERT INTO failing VALUES (1)")
+    else:
+        own_database.run("INSERT INTO failing VALUES (1)")
+        assert "a change is lost to rule failing" in warnings[0]
+    assert own_database.run("SELECT count(*) FROM failing") == [0 if on_error == "raise" else 1]
+
+
+def test_names_of_triggers() -> None:
+    """At most 63 bytes, and different for different rules, operations and installations."""
+    assert trigger_name("headwater", "jobs", Operation.INSERT) == "headwater_jobs_insert"
+    long = trigger_name("ü" * 31, "r" * 40, Operation.TRUNCATE)
+    assert len(long.encode()) <= 63
+    assert long.endswith(f"_{'r' * 40}_truncate")
+    assert long != trigger_name("ä" * 31, "r" * 40, Operation.TRUNCATE)
+
+
+TABLE = Table(schema="public", name="t", columns={"id": Column(name="id", type="integer")})
+
+
+def made(rule: Rule, version: int = 180000, home: str = HOME) -> list[str]:
+    """The statements for a rule."""
+    found = triggers(rule, TABLE, home=home, version=version)
+    return [statement.as_string() for trigger in found for statement in trigger.statements]
+
+
+def test_a_server_that_cannot_replace_triggers() -> None:
+    """PostgreSQL 13: the old one is dropped first, in the same transaction."""
+    rule = Rule(table="t", channel="c", event="INSERT")
+    old = made(rule, 130010)
+    assert 'DROP TRIGGER IF EXISTS "headwater_t_insert" ON "public"."t"' in old
+    assert any(statement.startswith('CREATE TRIGGER "headwater_t_insert" AFTER INSERT') for statement in old)
+    assert any(statement.startswith("CREATE OR REPLACE TRIGGER") for statement in made(rule))
+
+
+def test_a_fingerprint_changes_with_the_rule() -> None:
+    """And not from one run to the next."""
+
+    def fingerprint(**given: Any) -> str:
+        rule = Rule(**{"table": "t", "channel": "c", "event": "INSERT", **given})
+        return next(triggers(rule, TABLE, home=HOME, version=180000)).fingerprint
+
+    assert fingerprint() == fingerprint(type="other", name="t")
+    assert (
+        len({fingerprint(), fingerprint(data=["id"]), fingerprint(filter="id=eq.1"), fingerprint(on_error="warn")}) == 4
+    )
+
+
+def test_what_is_dropped() -> None:
+    """The trigger where there is a table, and its function."""
+    assert [statement.as_string() for statement in drop(HOME, "x", ("public", "t"))] == [
+        'DROP TRIGGER IF EXISTS "x" ON "public"."t"',
+        'DROP FUNCTION IF EXISTS "headwater"."x"()',
+    ]
+    assert len(list(drop(HOME, "x", None))) == 1
+
+
+def test_dollar_quotes_hold_any_text() -> None:
+    """The tag is one that the text does not have."""
+    assert dollar_quoted("x").as_string() == "$headwater$\nx\n$headwater$"
+    assert dollar_quoted("x$headwater$").as_string().startswith("$headwater_$\n")
+    assert json.loads("1") == 1
