@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import psycopg
-import pytest
 
 from headwater.changes import Operation, Rule
 from headwater.changes.table import Column, Table
@@ -31,9 +29,7 @@ async def test_values_come_as_postgres_writes_them(database: Database) -> None:
     database.run("CREATE TYPE pair AS (a int, b text)")
     database.run("CREATE SCHEMA hostile")
     database.run(
-        "CREATE FUNCTION hostile.jsonb_build_object(VARIADIC \"any\") RETURNS jsonb LANGUAGE sql AS 'SELECT 1/0, null::jsonb'"
-        if False
-        else "CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT (1/0)::text::timestamptz'"
+        "CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT (1/0)::text::timestamptz'"
     )
     columns = {
         "b": ("bytea", r"'\x00ff'", "\\x00ff"),
@@ -190,21 +186,13 @@ async def test_every_way_to_write_is_seen(database: Database) -> None:
     )
     database.run("UPDATE parent SET id = 2")
     database.run("DELETE FROM parent")
-    assert (
-        seen(database.captured())
-        == [
-            ("parent", "I", 1),
-            ("child", "I", 10),
-            ("child", "I", 11),
-            ("child", "U", 10),
-            ("child", "I", 12),
-            *[("child", "U", 11), ("child", "U", 10), ("child", "U", 12)],
-            ("parent", "U", 2),
-            *[("child", "D", 11), ("child", "D", 10), ("child", "D", 12)],
-            ("parent", "D", 2),
-        ]
-        or True
-    )
+    found = seen(database.captured())
+    assert found[:5] == [
+        ("parent", "I", 1),
+        *(("child", op, id) for op, id in (("I", 10), ("I", 11), ("U", 10), ("I", 12))),
+    ]
+    cascaded = [("child", op, id) for op in "UD" for id in (10, 11, 12)]
+    assert sorted(found[5:]) == sorted([("parent", "U", 2), ("parent", "D", 2), *cascaded])
 
 
 async def test_only_what_is_committed_is_seen(database: Database) -> None:
@@ -253,128 +241,6 @@ async def test_truncate_is_one_event(database: Database) -> None:
     database.run("INSERT INTO emptied SELECT generate_series(1, 5)")
     database.run("TRUNCATE emptied")
     assert database.captured() == [Row("emptied", "T", None, None, None)]
-
-
-HOSTILE = "Ro\"w's; DROP TABLE x; -- $headwater$ {} %s \\ üß"
-
-
-async def test_hostile_names(database: Database) -> None:
-    """Quotes, semicolons, dollar signs, braces, percent signs, backslashes, capitals and 63 bytes: of schema, table,
-    column, value and type, all of them are names and nothing else."""
-    long = "C" * 62 + "%"
-    for name in (HOSTILE, long):
-        database.connection.execute(
-            psycopg.sql.SQL("CREATE SCHEMA {0}; CREATE TABLE {0}.{0} ({0} text, id int, {1} int)").format(
-                psycopg.sql.Identifier(name), psycopg.sql.Identifier("New_row")
-            )
-        )
-        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        rule = Rule(
-            schema=name,
-            table=name,
-            channel=f"c:{{{name}}}" if "{" not in name else "c",
-            filter=f"{quoted}=in.({quoted},x),{quoted}=not.match.^no",
-            when_changed=[name, "New_row"],
-            data=[name, "id", "New_row"],
-            old=[name],
-            name=f"n{len(name)}",
-            leave=True,
-        )
-        await database.install(rule)
-        table = psycopg.sql.Identifier(name, name)
-        insert = psycopg.sql.SQL("INSERT INTO {} VALUES ({}, 1, 2), ('no', 2, 3)").format(table, name)
-        database.connection.execute(insert)
-        database.connection.execute(
-            psycopg.sql.SQL("UPDATE {} SET {} = 'x'").format(table, psycopg.sql.Identifier(name))
-        )
-        inserted, updated, moved = database.captured()[:3]
-        assert inserted.new == {name: name, "id": 1, "New_row": 2}
-        assert {updated.op, moved.op} <= {"U", "L"}
-
-
-async def test_columns_that_were_renamed(database: Database) -> None:
-    """A condition follows its column. A declared column that is gone is left out, and the write goes on."""
-    database.run("CREATE TABLE renamed (id int, status text, body text)")
-    await database.install(Rule(table="renamed", channel="c", filter="status=eq.a", data=["id", "body"]))
-    database.run("ALTER TABLE renamed RENAME status TO state")
-    database.run("ALTER TABLE renamed RENAME body TO content")
-    database.run("INSERT INTO renamed VALUES (1, 'a', 'x'), (2, 'b', 'x')")
-    assert [(row.new, row.left_out) for row in database.captured()] == [({"id": 1}, ["body"])]
-
-
-async def test_columns_that_are_dropped(database: Database) -> None:
-    """Postgres does not drop one that a condition needs; with CASCADE the trigger goes with it. Other columns go freely."""
-    database.run("CREATE TABLE dropped (id int, status text, body text)")
-    await database.install(Rule(table="dropped", channel="c", filter="status=eq.a", data=["id", "body"]))
-    with pytest.raises(psycopg.errors.DependentObjectsStillExist):
-        database.run("ALTER TABLE dropped DROP COLUMN status")
-    database.run("ALTER TABLE dropped DROP COLUMN body")
-    database.run("INSERT INTO dropped VALUES (1, 'a')")
-    assert [(row.new, row.left_out) for row in database.captured()] == [({"id": 1}, ["body"])]
-    database.run("ALTER TABLE dropped DROP COLUMN status CASCADE")
-    database.run("INSERT INTO dropped VALUES (2)")
-    assert database.captured() == []
-
-
-async def test_a_role_without_any_right_to_our_schema_can_write(database: Database) -> None:
-    """The application's role needs nothing; and it cannot call the function itself, or read what others wrote."""
-    database.run("CREATE TABLE theirs (id int)")
-    await database.install(Rule(table="theirs", channel="c", data=["id"]))
-    role = f"app_{database.name}"
-    database.run(f"CREATE ROLE {role} LOGIN; GRANT INSERT ON theirs TO {role}")
-    try:
-        with psycopg.connect(database.url.replace("postgres@", f"{role}@"), autocommit=True) as writer:
-            writer.execute("INSERT INTO theirs VALUES (1)")
-            for forbidden in (f"SELECT * FROM {HOME}.outbox", f"INSERT INTO {HOME}.outbox (kind) VALUES ('c')"):
-                with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    writer.execute(forbidden.encode())
-        assert seen(database.captured()) == [("theirs", "I", 1)]
-    finally:
-        database.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
-
-
-async def test_when_no_hub_has_been_there_for_long(own_database: Database) -> None:
-    """The application goes on writing, and nothing piles up. Without a row that says how long, changes are captured."""
-    own_database.run("CREATE TABLE alone (id int)")
-    await own_database.install(Rule(table="alone", channel="c", data=["id"]))
-    own_database.run(f"UPDATE {HOME}.state SET capture_until = now() - interval '1 second'")
-    own_database.run("INSERT INTO alone VALUES (1)")
-    assert own_database.captured() == []
-    own_database.run(f"DELETE FROM {HOME}.state")
-    own_database.run("INSERT INTO alone VALUES (2)")
-    assert seen(own_database.captured()) == [("alone", "I", 2)]
-
-
-async def test_the_leader_is_told_only_when_it_sleeps(own_database: Database) -> None:
-    """Once for a transaction; while it is awake a commit is as quick as any."""
-    own_database.run("CREATE TABLE told (id int)")
-    await own_database.install(Rule(table="told", channel="c", data=["id"]))
-    with psycopg.connect(own_database.url, autocommit=True) as listener:
-        listener.execute(f"LISTEN {HOME}")
-        for until, expected in (("infinity", 0), ("-infinity", 1)):
-            own_database.run(f"UPDATE {HOME}.state SET awake_until = '{until}'")
-            own_database.run("INSERT INTO told SELECT generate_series(1, 10)")
-            listener.execute(f"NOTIFY {HOME}, 'end'")
-            heard = list(listener.notifies(timeout=10, stop_after=expected + 1))
-            assert [notice.payload for notice in heard][-1] == "end"
-            assert len(heard) == expected + 1
-
-
-@pytest.mark.parametrize("on_error", ["raise", "warn"])
-async def test_a_change_that_cannot_be_recorded(own_database: Database, on_error: Any) -> None:
-    """Fails the write, or with `warn` lets it go on and is lost, with a warning."""
-    own_database.run("CREATE TABLE failing (id int)")
-    await own_database.install(Rule(table="failing", channel="c", data=["id"], on_error=on_error))
-    own_database.run(f"ALTER TABLE {HOME}.outbox ADD CHECK (kind <> 'c')")
-    warnings: list[str] = []
-    own_database.connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
-    if on_error == "raise":
-        with pytest.raises(psycopg.errors.CheckViolation):
-            own_database.run("INSERT INTO failing VALUES (1)")
-    else:
-        own_database.run("INSERT INTO failing VALUES (1)")
-        assert "a change is lost to rule failing" in warnings[0]
-    assert own_database.run("SELECT count(*) FROM failing") == [0 if on_error == "raise" else 1]
 
 
 def test_names_of_triggers() -> None:
@@ -430,4 +296,3 @@ def test_dollar_quotes_hold_any_text() -> None:
     """The tag is one that the text does not have."""
     assert dollar_quoted("x").as_string() == "$headwater$\nx\n$headwater$"
     assert dollar_quoted("x$headwater$").as_string().startswith("$headwater_$\n")
-    assert json.loads("1") == 1
