@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel
 
+from examples.rooms.builder import Builder
 from examples.rooms.logs import channel
 from examples.rooms.rooms import Rooms
 from examples.rooms.settings import Settings
@@ -40,10 +41,11 @@ class NewLog(BaseModel):
 
 
 def router(hub: Hub, settings: Settings) -> APIRouter:
-    """Everything the application answers to. Including it also opens and closes its rooms, within the hub's lifespan."""
+    """Everything the application answers to. Including it also has the agents work, within the hub's lifespan."""
     rooms, access = Rooms(hub, settings), Access(settings)
     caller = Depends(access.principal)
-    routes = APIRouter(lifespan=rooms.lifespan, tags=["rooms"])
+    builder = Builder(hub, rooms.register, hub, settings)
+    routes = APIRouter(lifespan=builder.lifespan if settings.builds else None, tags=["rooms"])
 
     @routes.get("/api/v1/rooms/{room_id}/logs")
     async def logs(room_id: str, request: Request, principal: Principal = caller) -> Response:

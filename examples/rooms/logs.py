@@ -1,6 +1,6 @@
 """What agents say, and how it gets to everyone in the room.
 
-Knows the log line's fields and the hub; must not know rooms' files, agents' work or HTTP.
+Knows the log line's fields and whoever publishes them; must not know rooms' files, agents' work or HTTP.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from headwater import Hub, Position
 from headwater.errors import InvalidInput, Unavailable
 
 
@@ -77,11 +76,30 @@ def channel(room_id: str) -> str:
     return f"room:{room_id}"
 
 
-class RoomLogs:
-    """The logs of all rooms. They live in the hub's log; nothing of them is kept here."""
+class Publishes(Protocol):
+    """A hub, or a publisher without one: `headwater.publisher(url)`."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    async def publish(self, channel: str, type: str, data: Any, /, *, idempotency_key: str | None = None) -> object:
+        """Append one event to the log."""
+
+
+async def insist(log: Publishes, channel: str, type: str, data: Any) -> None:
+    """Publish, for an agent at work: while the log cannot be written it waits, and then the event is there once."""
+    key = uuid.uuid4().hex
+    while True:
+        try:
+            await log.publish(channel, type, data, idempotency_key=key)
+        except Unavailable as error:
+            await asyncio.sleep(error.retry_after or 1.0)
+        else:
+            return
+
+
+class RoomLogs:
+    """The logs of all rooms. They live in the log; nothing of them is kept here."""
+
+    def __init__(self, log: Publishes) -> None:
+        self._log = log
 
     async def emit_log(
         self,
@@ -108,22 +126,12 @@ class RoomLogs:
             message=message,
             metadata=metadata,
         )
-        await self._publish(room_id, line, key)
+        await self._log.publish(channel(room_id), "log", line, idempotency_key=key)
         return line
 
     async def insist(
         self, room_id: str, agent_type: AgentType, level: Level, message: str, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """`emit_log` for an agent at work: while the log cannot be written it waits, and then says it once."""
+        """`emit_log` for an agent at work (see `insist`)."""
         line = AgentLog(timestamp=now(), agent_type=agent_type, level=level, message=message, metadata=metadata)
-        key = uuid.uuid4().hex
-        while True:
-            try:
-                await self._publish(room_id, line, key)
-            except Unavailable as error:
-                await asyncio.sleep(error.retry_after or 1.0)
-            else:
-                return
-
-    async def _publish(self, room_id: str, line: AgentLog, key: str | None) -> Position:
-        return await self._hub.publish(channel(room_id), "log", line, idempotency_key=key)
+        await insist(self._log, channel(room_id), "log", line)

@@ -19,8 +19,8 @@ from examples.rooms.agents.deploy import deploy
 from examples.rooms.agents.job import Agent, AgentFailed, Job, Metadata
 from examples.rooms.agents.story import write_story
 from examples.rooms.logs import AgentType, Level, RoomLogs
+from examples.rooms.register import Room
 from examples.rooms.settings import Settings
-from examples.rooms.store import Room
 
 STAGES: tuple[tuple[tuple[AgentType, Agent], ...], ...] = (
     ((AgentType.STORY, write_story),),

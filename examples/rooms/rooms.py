@@ -1,31 +1,22 @@
-"""The rooms: made, kept, worked on, and brought to an end after a restart.
+"""The rooms as callers know them: made, looked up, listed, and what was made in them.
 
-Knows the store, pipelines and logs; must not know HTTP.
+Knows the register and the folder with what agents made; must not know agents' work or HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
-import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-from examples.rooms import store
 from examples.rooms.agents.deploy import FILES, PACKAGE
-from examples.rooms.logs import AgentType, Level, RoomLogs, now
-from examples.rooms.pipeline import Pipeline
+from examples.rooms.logs import RoomLogs, now
+from examples.rooms.register import CHANNEL, Register, Room, Status
 from examples.rooms.settings import Settings
-from examples.rooms.store import Room, Status
-from examples.shared.database import Database
 from headwater import Hub
 from headwater.errors import InvalidInput, NotFound, TooManyRequests
-
-log = logging.getLogger("examples.rooms")
 
 MAX_TITLE = 60
 MAX_WORDS = 6
@@ -42,44 +33,25 @@ TITLES = (
 
 
 class Rooms:
-    """All rooms of one installation.
+    """All rooms of one installation, at any of its nodes.
 
     Args:
-        hub: running while this is; its log holds the rooms' logs.
-        settings: where they are kept and how they are worked on.
+        hub: running while this is; its log holds the rooms and their logs.
+        settings: how many rooms there may be, and where what is made in them lies.
     """
 
     def __init__(self, hub: Hub, settings: Settings) -> None:
-        self.logs = RoomLogs(hub)
-        self.emit_log = self.logs.emit_log
+        self.register = Register(hub, settings.kept)
+        self.emit_log = RoomLogs(hub).emit_log
+        self._hub = hub
         self._settings = settings
-        self._database = Database(settings.folder / "rooms.db", store.SCHEMA)
-        self._turns = asyncio.Semaphore(settings.at_once)
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """Open the store and go on with every room that was being built; stop working at the end. Within the hub's."""
-        self._settings.prepared()
-        await self._database.open()
-        try:
-            for room in await self._database.run(store.unfinished):
-                self._work(room)
-            yield
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._database.aclose()
 
     async def create(self, title: str | None = None, words: Sequence[str] = ()) -> Room:
-        """A new room, in which the agents begin to work.
+        """A new room. The builder hears of it from the log, wherever it runs, and has the agents begin.
 
         Raises:
             InvalidInput: the title or a word is malformed. TooManyRequests: too many rooms are waiting already.
         """
-        if len(self._tasks) >= self._settings.at_once + self._settings.waiting:
-            raise TooManyRequests(f"{len(self._tasks)} rooms are being built", fix="try again soon", retry_after=10)
         room = Room(
             id=secrets.token_hex(6),
             title=check_title(secrets.choice(TITLES) if title is None else title),
@@ -87,10 +59,10 @@ class Rooms:
             status=Status.BUILDING,
             created_at=now(),
         )
-        await self._database.run(store.insert, room)
-        for forgotten in await self._database.run(store.forget, self._settings.kept):
-            await asyncio.to_thread(shutil.rmtree, self._folder(forgotten), ignore_errors=True)
-        self._work(room)
+        building, _ = await self.register.unfinished()
+        if len(building) >= self._settings.at_once + self._settings.waiting:
+            raise TooManyRequests(f"{len(building)} rooms are being built", fix="try again soon", retry_after=10)
+        await self._hub.publish(CHANNEL, "room", room)
         return room
 
     async def get(self, room_id: str) -> Room:
@@ -99,14 +71,14 @@ class Rooms:
         Raises:
             NotFound: there is none of that id.
         """
-        room = await self._database.run(store.get, room_id)
+        room = (await self.register.rooms()).get(room_id)
         if room is None:
             raise NotFound(f"there is no room {room_id[:60]!r}", fix="GET /api/v1/rooms lists them")
         return room
 
     async def newest(self, limit: int = 50) -> list[Room]:
         """The newest rooms, newest first."""
-        return await self._database.run(store.newest, limit)
+        return [*(await self.register.rooms()).values()][: -limit - 1 : -1]
 
     async def file(self, room_id: str, name: str) -> Path:
         """A file that the agents made.
@@ -114,36 +86,12 @@ class Rooms:
         Raises:
             NotFound: there is no such room, or no such file in it yet.
         """
-        path = self._folder((await self.get(room_id)).id) / name
+        path = self._settings.folder_of((await self.get(room_id)).id) / name
         if name not in (*FILES, PACKAGE) or not await asyncio.to_thread(path.is_file):
             raise NotFound(
                 f"the room has no {name[:60]!r}", expected=f"one of {', '.join((*FILES, PACKAGE))}, when made"
             )
         return path
-
-    def _folder(self, room_id: str) -> Path:
-        return self._settings.folder / "built" / room_id
-
-    def _work(self, room: Room) -> None:
-        task = asyncio.create_task(self._build(room), name=f"room {room.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _build(self, room: Room) -> None:
-        finished = partial(self._finish_agent, room.id)
-        async with self._turns:
-            try:
-                done = await Pipeline(room, self._folder(room.id), self.logs, self._settings, finished).run()
-            except Exception:
-                log.exception("building a room failed", extra={"room": room.id})
-                await self.logs.insist(
-                    room.id, AgentType.ORCHESTRATOR, Level.ERROR, "Something unexpected happened", {"state": "failed"}
-                )
-                done = False
-            await self._database.run(store.set_status, room.id, Status.READY if done else Status.FAILED)
-
-    async def _finish_agent(self, room_id: str, agent: AgentType) -> None:
-        await self._database.run(store.finish_agent, room_id, agent)
 
 
 def check_title(title: str) -> str:

@@ -18,10 +18,13 @@ from examples.rooms import pipeline
 from examples.rooms.agents import code, deploy, story
 from examples.rooms.agents.job import Agent, AgentFailed, Job, Story
 from examples.rooms.app import create_app
+from examples.rooms.builder import Builder
 from examples.rooms.logs import AgentType, Level, RoomLogs
+from examples.rooms.register import Register, Status
 from examples.rooms.rooms import Rooms
 from examples.rooms.settings import Settings
-from headwater import Hub, Position
+from headwater import Hub, Position, Retention, Rule
+from headwater.brokers.memory import MemoryBroker
 from headwater.errors import BrokerUnavailable, InvalidInput, TooManyRequests
 from tests.examples.reading import SECRET, Api, bearer, data_until, running_app
 
@@ -198,7 +201,7 @@ class FlakyHub(Hub):
 
 
 async def test_a_restart_keeps_rooms_and_logs(tmp_path: Path) -> None:
-    """Rooms are kept in SQLite and logs in the hub's log: both are there for the next process."""
+    """Rooms and their logs are in the hub's log: both are there for the next process."""
     async with running_app(create_app(settings(tmp_path)), bearer()) as api:
         room, lines = await built(api)
     async with running_app(create_app(settings(tmp_path)), bearer()) as api:
@@ -228,8 +231,9 @@ async def test_a_restart_goes_on_where_it_stopped(tmp_path: Path) -> None:
 )
 async def test_malformed_rooms_are_refused(tmp_path: Path, body: dict[str, Any]) -> None:
     """Titles are short and printable, words are words, and a refused room does not exist."""
-    rooms = Rooms(Hub("memory://"), settings(tmp_path))
-    async with rooms.lifespan():
+    hub = Hub("memory://")
+    rooms = Rooms(hub, settings(tmp_path))
+    async with hub.lifespan():
         with pytest.raises(InvalidInput, match="malformed"):
             await rooms.create(**body)
         assert await rooms.newest() == []
@@ -239,13 +243,12 @@ async def test_rooms_wait_for_their_turn_and_not_without_bound(tmp_path: Path) -
     """A few rooms are built at once, a few more wait, and the next is refused with the time to come back."""
     hub = Hub("memory://")
     async with hub.lifespan():
-        rooms = Rooms(hub, settings(tmp_path, at_once=1, waiting=1, pace=60.0))
-        async with rooms.lifespan():
+        rooms = Rooms(hub, settings(tmp_path, at_once=1, waiting=1))
+        await rooms.create()
+        await rooms.create()
+        with pytest.raises(TooManyRequests) as caught:
             await rooms.create()
-            await rooms.create()
-            with pytest.raises(TooManyRequests) as caught:
-                await rooms.create()
-            assert caught.value.retry_after == 10
+        assert caught.value.retry_after == 10
 
 
 async def test_the_oldest_rooms_go(tmp_path: Path) -> None:
@@ -261,6 +264,38 @@ async def test_the_oldest_rooms_go(tmp_path: Path) -> None:
         assert not (tmp_path / "built" / rooms[0]).exists()
         assert (await api.call("GET", f"/api/v1/rooms/{rooms[0]}/files/room.zip")).status == 404
         assert (await api.call("GET", f"/api/v1/rooms/{rooms[1]}/files/story.json")).status == 404
+
+
+async def test_a_room_is_known_at_every_node_at_once(tmp_path: Path) -> None:
+    """Two nodes of one log, of which neither builds, and a builder beside them: a room that one node makes, the other has
+    when it is asked next, and the builder hears of it. Whoever begins to read later knows the same rooms."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    hubs = [Hub(url) for _ in range(3)]
+    async with hubs[0].lifespan(), hubs[1].lifespan(), hubs[2].lifespan():
+        one, other = (Rooms(hub, settings(tmp_path)) for hub in hubs[:2])
+        builder = Builder(hubs[2], Register(hubs[2], 200), hubs[2], settings(tmp_path))
+        async with builder.lifespan():
+            room = await one.create("Gull Manor")
+            assert (await other.get(room.id)).title == "Gull Manor"
+            while (await other.get(room.id)).status is Status.BUILDING:
+                pass
+            assert (await other.file(room.id, "story.md")).is_file()
+        late = Rooms(hubs[1], settings(tmp_path))
+        assert await late.newest() == await one.newest() == await other.newest()
+
+
+async def test_rooms_of_another_log_are_forgotten(tmp_path: Path) -> None:
+    """When the log was emptied, or has dropped what was not read in time, the register begins anew with what is there."""
+    hub = Hub(MemoryBroker(retention=Retention(rules=(Rule(pattern="rooms", count=3),))))
+    rooms, writer = (Rooms(hub, settings(tmp_path)) for _ in range(2))
+    async with hub.lifespan():
+        first = await writer.create()
+        assert await rooms.newest() == [first]
+        others = [await writer.create() for _ in range(5)]
+        assert await rooms.newest() == others[:-4:-1]
+    hub.broker = MemoryBroker()
+    async with hub.lifespan():
+        assert await rooms.newest() == []
 
 
 async def test_stopping_does_not_wait_for_agents(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from examples.rooms.logs import Level
-from examples.rooms.store import Room
+from examples.rooms.register import Room
 
 Metadata = Mapping[str, Any]
 
