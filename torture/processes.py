@@ -35,7 +35,7 @@ class Failed(Exception):
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's variables without any settings of Headwater's, and some more."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("HEADWATER_")}
-    return {**ours, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+    return {**ours, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1", **extra}
 
 
 class Node:
