@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
-from headwater.brokers.base import ChannelInfo, Feed, Page, Retention
+from headwater.brokers.base import ChannelInfo, Feed, Finding, Page, Retention
 from headwater.brokers.redis.address import Options, Target
+from headwater.brokers.redis.examine import examine
 from headwater.brokers.redis.known import State
 from headwater.brokers.redis.store import Store
 from headwater.brokers.redis.subscriber import Pace, Subscriber
@@ -43,6 +44,7 @@ class RedisBroker:
         pace: Pace = Pace(),  # noqa: B008 (frozen, so safe to share)
     ) -> None:
         self._options = options
+        self._retention = retention
         self._pace = pace
         self._store = Store(target, options, retention, renewed=self._renewed)
         self._subscriber: Subscriber | None = None
@@ -169,3 +171,12 @@ class RedisBroker:
     async def prune(self, now: int) -> int:
         self._check_open()
         return await self._store.prune(now)
+
+    async def examine(self) -> Sequence[Finding]:
+        """See `headwater.brokers.base.Examinable`."""
+        self._check_open()
+        line = await self._store.link.connect()
+        try:
+            return await examine(line.ask, self._retention.total_bytes)
+        finally:
+            line.close()
