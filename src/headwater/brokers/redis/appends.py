@@ -69,6 +69,7 @@ class Appends:
         self._queue: deque[_Ticket] = deque()
         self._waiting = 0
         self._waiting_size = 0
+        self._answers: set[asyncio.Future[tuple[Position, ...]]] = set()  # that somebody waits for
         self._news = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._is_open = False
@@ -83,9 +84,11 @@ class Appends:
     async def aclose(self) -> None:
         """Let what waits go through, as long as it may wait; then end. Idempotent."""
         self._is_open = False
-        self._news.set()
+        if self._answers:
+            await asyncio.wait(self._answers)
         if self._worker is not None:
-            await asyncio.shield(self._worker)
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
         await self._lane.aclose()
 
     async def append(self, drafts: Sequence[Draft]) -> tuple[Position, ...]:
@@ -99,6 +102,7 @@ class Appends:
         future: asyncio.Future[tuple[Position, ...]] = asyncio.get_running_loop().create_future()
         ticket = _Ticket(tuple(drafts), size, future, secrets.token_hex(12))
         self._queue.append(ticket)
+        self._answers.add(future)
         self._news.set()
         try:
             async with asyncio.timeout(self._wait):
@@ -106,6 +110,7 @@ class Appends:
         except TimeoutError:
             raise self._gave_up(ticket) from ticket.problem
         finally:
+            self._answers.discard(future)
             self._waiting -= len(drafts)
             self._waiting_size -= size
 
@@ -141,8 +146,6 @@ class Appends:
         while True:
             if batch := self._take():
                 await self._send(batch)
-            elif not self._is_open:
-                return
             else:
                 self._news.clear()
                 await self._news.wait()
@@ -175,7 +178,7 @@ class Appends:
 
     async def _send_once(self, line: Line, batch: Sequence[_Ticket]) -> None:
         """One pipeline; tickets that are not done afterwards should be sent again."""
-        replies = [line.request(*self._words(ticket)) for ticket in batch]
+        replies = line.request_all([self._words(ticket) for ticket in batch])
         refusal: Refused | None = None
         most_bytes = 0
         answers = []

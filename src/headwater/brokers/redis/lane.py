@@ -43,6 +43,8 @@ class Lane:
                 raise BrokerUnavailable("the broker is closed")
             if self._line is None or not self._line.is_open:
                 self._line = await self._link.connect()
+            if self._is_closed:  # meanwhile
+                self._line.close()
             return self._line
 
     async def ask(self, words: Words, *, is_safe: bool = True) -> Any:

@@ -101,14 +101,20 @@ class Line(asyncio.Protocol):
         Raises, in the future:
             BrokerUnavailable: the connection broke, or no answer came in time and it was given up.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if not self.is_open:
-            future.set_exception(self._lost(None))
-            return future
-        self._due.append(future)
-        self._watch()
-        self.send(*words)
-        return future
+        return self.request_all([words])[0]
+
+    def request_all(self, commands: Sequence[tuple[Word, ...]]) -> list[asyncio.Future[Any]]:
+        """Many requests at once, which go out together."""
+        create = asyncio.get_running_loop().create_future
+        futures: list[asyncio.Future[Any]] = [create() for _ in commands]
+        if self._transport is None or not self.is_open:
+            for future in futures:
+                future.set_exception(self._lost(None))
+        else:
+            self._due.extend(futures)
+            self._watch()
+            self._transport.write(b"".join(map(_pack, commands)))
+        return futures
 
     async def ask(self, *words: Word) -> Any:
         """`request`, and wait for the reply; an error reply is raised.

@@ -170,7 +170,7 @@ async def load_scripts(line: Line) -> None:
     Raises:
         Refused, BrokerUnavailable: see `Line.ask`.
     """
-    for future in [line.request("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()]:
+    for future in line.request_all([("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()]):
         if isinstance(reply := await future, Refused):
             raise reply
 

@@ -156,11 +156,11 @@ class Keeper:
     async def _shrink(self, now: int) -> int:
         """Remove the log's oldest events while it is too large."""
         removed = 0
-        while (total := self.retention.total_bytes) is not None:
+        total = self.retention.total_bytes
+        has_more = total is not None
+        while total is not None and has_more:
             went, has_more = await self._evict(total, now)
             removed += went
-            if not has_more:
-                break
         return removed
 
     async def _evict(self, total: int, now: int) -> tuple[int, bool]:

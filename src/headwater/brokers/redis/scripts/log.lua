@@ -7,8 +7,8 @@
 -- ARGV[1] says what the caller knows (see known.py), ARGV[2] what it asks for. The streams of channels, and what else only
 -- one script needs, come after the fixed KEYS.
 
-local LOG, LIVES, LAST, SIZE, OLDEST, NAMES, EMPTY, TIMES, KEY_MEMORY, KEY_ORDER = unpack(KEYS)
-local FIXED = 10  -- how many those are
+local FIXED = 10  -- how many names of keys are the same for every script
+local LOG, LIVES, LAST, SIZE, OLDEST, NAMES, EMPTY, TIMES, KEY_MEMORY, KEY_ORDER = unpack(KEYS, 1, FIXED)
 local CHUNK = 1000  -- arguments that unpack() gets at once; Lua's stack holds some thousands
 local MAX_LIVES = 1000  -- lives of Redis that are remembered
 
