@@ -150,7 +150,10 @@ CREATE FUNCTION headwater.append(
     batch integer[], channel text[], kind text[], type text[], permissions text[], key text[], print text[],
     source bigint[], data text[],
     OUT epoch text, OUT base bigint, OUT at bigint, OUT positions bigint[]
-) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off -- a plan that was made while a table was small would be kept when it is large
+AS
 $body$
 DECLARE
     head headwater.head;
@@ -202,7 +205,8 @@ BEGIN
         LEFT JOIN headwater.channel AS c ON c.name = t.channel
         LEFT JOIN LATERAL (
             SELECT l.nth, l.channel_bytes FROM headwater.log AS l
-            WHERE l.channel = t.channel AND l.pos > coalesce(c.mark, 0) ORDER BY l.pos DESC LIMIT 1
+            WHERE (l.channel, l.pos) > (t.channel, coalesce(c.mark, 0)) AND (l.channel, l.pos) <= (t.channel, base)
+            ORDER BY l.channel DESC, l.pos DESC LIMIT 1 -- pairs, so that it never walks the log by pos instead
         ) AS l ON true
     ), logged AS (
         INSERT INTO headwater.log
