@@ -9,7 +9,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -22,6 +22,11 @@ _Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 _EXPECTED = (
     "redis://[user:password@]host[:port][,host...][/database], rediss:// for TLS, or "
     "redis+sentinel://host[:port][,host...]/master[/database]"
+)
+# urllib's parser knows one host per URL.
+_URL = re.compile(
+    r"(?P<scheme>rediss?(?:\+sentinel)?)://(?:(?P<user>[^:@/?#]*)(?::(?P<password>[^@/?#]*))?@)?(?P<places>[^@/?#]+)"
+    r"(?P<path>(?:/[^/?#]+)*)/?(?:\?(?P<query>[^#]*))?\Z"
 )
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^\[\]:,@/]+))(?::(?P<port>\d{1,5}))?\Z")
 
@@ -79,23 +84,23 @@ def parse(url: str) -> tuple[Target, Options]:
     Raises:
         ConfigurationError: it is malformed, or has an unknown option.
     """
-    parts = urlsplit(url)
-    login, _, places = parts.netloc.rpartition("@")
-    username, _, password = login.partition(":")
-    sentinel = parts.scheme.endswith("+sentinel")
-    path = [unquote(piece) for piece in parts.path.removeprefix("/").split("/") if piece]
+    parts = _URL.match(url)
+    if parts is None:
+        raise ConfigurationError("the broker's URL is not one of Redis", expected=_EXPECTED)
+    sentinel = parts["scheme"].endswith("+sentinel")
+    path = [unquote(piece) for piece in parts["path"].split("/")[1:]]
     master = path.pop(0) if sentinel and path else None
-    if parts.fragment or len(path) > 1 or sentinel == (master is None):
+    if len(path) > 1 or sentinel == (master is None):
         raise ConfigurationError("the broker's URL is not one of Redis", expected=_EXPECTED)
     target = Target(
-        hosts=tuple(_hosts(places, SENTINEL_PORT if sentinel else PORT)),
+        hosts=tuple(_hosts(parts["places"], SENTINEL_PORT if sentinel else PORT)),
         master=master,
         db=_database(path[0] if path else "0"),
-        username=unquote(username) or None,
-        password=unquote(password) or None,
-        tls=parts.scheme.startswith("rediss"),
+        username=unquote(parts["user"] or "") or None,
+        password=unquote(parts["password"] or "") or None,
+        tls=parts["scheme"].startswith("rediss"),
     )
-    return target, _options(parts.query)
+    return target, _options(parts["query"] or "")
 
 
 def tls_context(target: Target, options: Options) -> ssl.SSLContext | None:

@@ -86,7 +86,7 @@ class Line(asyncio.Protocol):
             async with asyncio.timeout(patience):
                 _, line = await loop.create_connection(lambda: cls(address, patience), host, port, ssl=tls)
         except (OSError, TimeoutError) as error:
-            raise _unavailable(address, f"cannot be reached: {error or 'no answer'}") from error
+            raise _unavailable(address, f"cannot be reached: {str(error) or 'no answer'}") from error
         return line
 
     @property

@@ -1,0 +1,56 @@
+"""Stores on a log in Redis, without the feed that a broker puts around them, and a look at what they have written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from headwater.brokers.base import Retention
+from headwater.brokers.redis.address import parse
+from headwater.brokers.redis.known import State
+from headwater.brokers.redis.store import Store
+from headwater.event import Draft, Position
+
+
+def make_store(
+    url: str,
+    retention: Retention = Retention(),  # noqa: B008 (frozen)
+    renewed: Callable[[State], None] = lambda _: None,
+) -> Store:
+    """A store, not yet open."""
+    return Store(*parse(url), retention, renewed=renewed)
+
+
+@asynccontextmanager
+async def opened(
+    url: str,
+    retention: Retention = Retention(),  # noqa: B008 (frozen)
+    *,
+    keeps: bool = True,
+    renewed: Callable[[State], None] = lambda _: None,
+) -> AsyncIterator[Store]:
+    """An open store, closed at the end."""
+    store = make_store(url, retention, renewed)
+    try:
+        await store.open(keeps=keeps)
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def put(store: Store, channel: str = "a", count: int = 1, data: str = "null", key: str | None = None) -> Position:
+    """Append some events, in one go; the position of the last."""
+    draft = Draft(channel=channel, data=data, idempotency_key=key)
+    return (await store.append([draft] * count))[-1]
+
+
+async def seqs(store: Store, *channels: str, after: int = 0) -> list[int]:
+    """The positions that a complete read returns."""
+    page = await store.read(channels, after, (await store.head()).seq, 1_000_000)
+    return [event.position.seq for event in page.events]
+
+
+async def left(store: Store, *channels: str) -> list[int]:
+    """The positions that are there, oldest first."""
+    page = await store.read_back(channels, (await store.head()).seq, 1_000_000)
+    return [event.position.seq for event in reversed(page.events)]
