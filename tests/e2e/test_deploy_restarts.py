@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.installation import BEARER, Nodes, call, hub_behind
-from tests.support.gateway import GATEWAYS, GatewayKind
+from tests.support.gateway import GatewayKind
 from tests.support.raw import RawClient
+from tests.support.redis import SharedServers
 from tests.support.waiting import until
+
+ROUNDS = int(os.environ.get("HEADWATER_RESTART_ROUNDS", "1"))
+"""How often both nodes are ended; the environment may ask for more."""
 
 TARGET = "/events?channel=a&since=all"
 
@@ -103,24 +108,33 @@ async def load(url: str, followers: int) -> AsyncIterator[tuple[Publisher, list[
         await asyncio.gather(working, *following, return_exceptions=True)
 
 
-@pytest.mark.parametrize("kind", GATEWAYS)
-async def test_clients_outlive_the_nodes(kind: GatewayKind, tmp_path: Path) -> None:
-    """One node is killed and started again, then the other one drained with SIGTERM and started again, while events are
-    published all the time. Each of eight clients goes on at the other node after its last id: nothing is lost, doubled or
-    out of order. Those on the drained node were told."""
-    async with hub_behind(kind, tmp_path) as (front, nodes), load(front.url, 8) as (publisher, clients):
+@pytest.mark.parametrize(("kind", "store"), [("nginx", "sqlite"), ("nginx", "redis"), ("caddy", "redis")])
+async def test_clients_outlive_the_nodes(
+    kind: GatewayKind, store: str, tmp_path: Path, redis_servers: SharedServers
+) -> None:
+    """On one SQLite file and on Redis: one node is killed and started again, then the other one drained with SIGTERM and
+    started again, while events are published all the time. Each of eight clients goes on at the other node after its last
+    id: nothing is lost, doubled or out of order. Those on the drained node were told."""
+    broker = {"BROKER": redis_servers.url()} if store == "redis" else {}
+    async with hub_behind(kind, tmp_path, **broker) as (front, nodes), load(front.url, 8) as (publisher, clients):
+        for _ in range(ROUNDS):
+            await publisher.more()
+            await nodes.servers[0].stop(signal.SIGKILL)
+            await publisher.more()
+            await restart(nodes, 0)
+            await publisher.more()
+            told, before = await streams_of(nodes, 1), farewells(clients)
+            assert told
+            assert await nodes.servers[1].stop() in (0, -signal.SIGTERM)
+            await publisher.more()
+            assert farewells(clients) - before == told
+            await restart(nodes, 1)
         await publisher.more()
-        await nodes.servers[0].stop(signal.SIGKILL)
-        await publisher.more()
-        await restart(nodes, 0)
-        await publisher.more()
-        told = await streams_of(nodes, 1)
-        assert told
-        assert await nodes.servers[1].stop() in (0, -signal.SIGTERM)
-        await publisher.more()
-        assert sum(client.farewells == ["drain"] for client in clients) == told
-        await restart(nodes, 1)
-        await publisher.more()
+
+
+def farewells(clients: list[Follower]) -> int:
+    """How often clients were told that their node drains."""
+    return sum(client.farewells.count("drain") for client in clients)
 
 
 async def restart(nodes: Nodes, number: int) -> None:
