@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -24,10 +24,14 @@ from headwater.asgi.request import address_of, query_of, start_of, wants_poll
 from headwater.asgi.stream import StreamResponse
 from headwater.brokers import open_broker
 from headwater.brokers.base import Broker, Retention
+from headwater.changes.rules import Rule
 from headwater.channels import ANYONE, Principal, check_channel
 from headwater.errors import ConfigurationError, InvalidInput
 from headwater.hub import Subscription, Timing
 from headwater.hub.frames import Hello
+
+if TYPE_CHECKING:
+    from headwater.changes.relay import Relay
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,6 +42,9 @@ class Hub(core.Hub):
     Args:
         broker: where the log lives: `memory://`, `sqlite:///events.db`, or a broker of your own.
         retention: what the log keeps, if `broker` is a URL.
+        database: URL of a PostgreSQL database whose row changes and transactional publishes become events; None for the one
+            that the log is in.
+        changes: rules for its row changes. Their triggers are put there by `headwater pg install`.
         heartbeat: seconds between heartbeats.
         grace: seconds that a shutdown may take.
         options: see `headwater.hub.Hub`.
@@ -48,6 +55,8 @@ class Hub(core.Hub):
         broker: str | Broker = "sqlite:///headwater.db",
         *,
         retention: Retention = Retention(),  # noqa: B008 (frozen, so safe to share)
+        database: str | None = None,
+        changes: Sequence[Rule] = (),
         heartbeat: float = 15.0,
         grace: float = 10.0,
         **options: Any,
@@ -59,6 +68,28 @@ class Hub(core.Hub):
             **options,
         )
         self.grace = grace
+        self.relay = _relay(self.broker, database, changes)
+
+    async def start(self) -> None:
+        """Connect to the broker, begin to listen, and begin to take what a database has to say.
+
+        Raises:
+            BrokerUnavailable: the broker cannot be opened; the hub is as before. HeadwaterError: it runs already.
+            ConfigurationError: the database is not prepared, and this role may not do it.
+        """
+        await super().start()
+        if self.relay is not None:
+            try:
+                await self.relay.start()
+            except BaseException:
+                await super().stop()
+                raise
+
+    async def stop(self) -> None:
+        """End what is still open, abruptly where `drain` was not called before, and close the broker. Idempotent."""
+        if self.relay is not None:
+            await self.relay.stop()
+        await super().stop()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
@@ -177,3 +208,17 @@ def _comment(choice: bool | str) -> bytes:
     if isinstance(choice, str):
         return wire.comment(choice)
     return wire.COMMENT if choice else b""
+
+
+def _relay(broker: Broker, database: str | None, changes: Sequence[Rule]) -> Relay | None:
+    """What takes row changes to the broker; None if there are none to take. Its driver is needed only then."""
+    if database is None and not changes:
+        return None
+    try:
+        from headwater.changes.relay import Relay
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"row changes need {error.name}, which is not installed",
+            fix="install it with: pip install 'headwater[postgres]'",
+        ) from error
+    return Relay(broker, database, changes)

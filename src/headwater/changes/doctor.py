@@ -47,7 +47,7 @@ async def examine(connection: Connection, rules: Iterable[Rule], home: str) -> l
     if not await is_ours(connection, home):
         return [*findings, _bad(f"schema {home}: is not installed; run headwater pg install")]
     findings += [finding async for finding in _schema(connection, home)]
-    findings += [finding async for finding in _triggers(connection, rules, home)]
+    findings += [finding async for finding in look_at_triggers(connection, rules, home)]
     try:
         findings += [finding async for finding in _flow(connection, home)]
     except psycopg.errors.InsufficientPrivilege as error:
@@ -102,7 +102,8 @@ async def _schema(connection: Connection, home: str) -> AsyncIterator[Finding]:
         yield _bad(f"grants: {function}() runs as {owner}, who may not insert into the outbox: every write fails")
 
 
-async def _triggers(connection: Connection, rules: Iterable[Rule], home: str) -> AsyncIterator[Finding]:
+async def look_at_triggers(connection: Connection, rules: Iterable[Rule], home: str) -> AsyncIterator[Finding]:
+    """Whether each rule has its triggers, as they were made, and nobody else has any."""
     present = await read_installed(connection, home)
     named: set[str] = set()
     for rule in check_rules(rules):
@@ -114,7 +115,8 @@ async def _triggers(connection: Connection, rules: Iterable[Rule], home: str) ->
             continue
         named |= set(should)
         found = list(_differences(should, present))
-        for finding in found or [_good(f"rule {rule.name}: {len(should)} triggers on {rule.schema}.{rule.table}")]:
+        operations = ", ".join(trigger.operation for trigger in should.values())
+        for finding in found or [_good(f"rule {rule.name}: on {rule.schema}.{rule.table}: {operations}")]:
             yield finding
     for name in present.keys() - named:
         yield _note(f"trigger {name}: belongs to no rule any more; headwater pg install takes it away")
@@ -141,7 +143,9 @@ async def _flow(connection: Connection, home: str) -> AsyncIterator[Finding]:
     """Whether somebody takes what triggers write."""
     state = await _row(connection, _STATE.format(home=quoted(home)), key=lock_key(home, "lead"), most=COUNTED)
     leads, captures, rows, age = state
-    waiting = f"{'over ' if rows >= COUNTED else ''}{rows} rows wait, the oldest for {age or 0:.0f} s"
+    waiting = (
+        f"{'over ' if rows >= COUNTED else ''}{rows} rows wait, the oldest for {age:.0f} s" if rows else "nothing waits"
+    )
     if not captures:
         yield _bad("lease: no hub has been here for so long that changes go unnoticed; start one")
     if not leads:

@@ -240,7 +240,7 @@ async def as_script(connection: Connection, rules: Iterable[Rule], *, home: str 
         comment = "".join(f"-- {step.table}: {action}\n" for action in step.actions)
         text = "".join(f"{statement.as_string(connection).strip()};\n" for statement in step.statements)
         parts.append(comment + _in_transaction(_KEEP + text + _GIVE_BACK, begin))
-    return "\n".join(parts)
+    return "\n".join(parts) or "-- everything is there already\n"
 
 
 _KEEP: Final = (

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from headwater.cli.pg import pg
 from headwater.cli.settings import Settings, load
 from headwater.cli.terminal import visible
 from headwater.errors import HeadwaterError
@@ -168,3 +169,6 @@ def bench(**options: Any) -> None:
     from headwater.cli import bench as work
 
     work.measure(echo=click.echo, **options)
+
+
+main.add_command(pg)

@@ -21,6 +21,7 @@ from headwater.asgi.register import LogRegister
 from headwater.auth import TicketOffice, TokenSettings, Verifier, check_secure
 from headwater.brokers import redacted
 from headwater.brokers.base import Rule
+from headwater.changes.declared import rules_from
 from headwater.cli.running import run_server
 from headwater.cli.settings import Settings
 from headwater.errors import ConfigurationError
@@ -31,6 +32,9 @@ never taken for one; it holds what the parent's own environment and flags held."
 
 OWN_CHANNELS: Final = Rule(pattern="$**", count=10, age=3600.0)
 """What is kept of the hub's own channels: they only carry probes."""
+
+DEAD: Final = Rule(pattern="$changes:**", count=1_000, age=30 * 86400.0)
+"""And of changes of rows that could not become what they should: until somebody has mended the rule."""
 
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +85,9 @@ def make_hub(settings: Settings) -> Hub:
     retention = settings.retention
     return Hub(
         settings.broker,
-        retention=msgspec.structs.replace(retention, rules=(OWN_CHANNELS, *retention.rules)),
+        retention=msgspec.structs.replace(retention, rules=(DEAD, OWN_CHANNELS, *retention.rules)),
+        database=settings.database,
+        changes=rules_from(settings.changes, "[[changes]]"),
         heartbeat=settings.heartbeat,
         grace=settings.grace,
         max_event_bytes=settings.max_event_bytes,
