@@ -152,6 +152,21 @@ def household(monkeypatch: pytest.MonkeyPatch) -> module._Household:
     return household
 
 
+def test_python_is_told_once_whom_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of forks, before and after, and of the end."""
+    told: dict[str, object] = {}
+    monkeypatch.setattr(atexit, "register", lambda function: told.update(end=function))
+    monkeypatch.setattr(os, "register_at_fork", told.update)
+    household = module._household.__wrapped__()
+    assert told == {
+        "end": household.end,
+        "before": household.pause,
+        "after_in_parent": household.resume,
+        "after_in_child": household.disown,
+    }
+    assert module._household() is module._household()
+
+
 def test_before_a_fork_threads_end_and_none_begins(
     household: module._Household, background: Background, store: Store
 ) -> None:

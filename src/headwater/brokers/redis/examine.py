@@ -75,8 +75,8 @@ async def _memory(ask: Ask, total_bytes: int | None) -> AsyncIterator[Finding]:
         kept = "without bound" if total_bytes is None else f"up to {_mebibytes(total_bytes)} of data"
         yield Finding(
             Grade.NOTE,
-            f"redis: maxmemory is {_mebibytes(most)}, and retention keeps events {kept}, about {MEMORY_PER_BYTE:g} times that "
-            "in memory; raise the one or lower the other, or publishing fails when memory is full",
+            f"redis: maxmemory is {_mebibytes(most)}, and retention keeps events {kept}, about {MEMORY_PER_BYTE:g} times "
+            "that in memory; raise the one or lower the other, or publishing fails when memory is full",
         )
     if most and used > 0.9 * most:
         yield Finding(Grade.BAD, f"redis: {_mebibytes(used)} of {_mebibytes(most)} are in use; publishing fails soon")
