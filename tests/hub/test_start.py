@@ -282,6 +282,39 @@ async def test_a_node_that_stays_behind_says_so(log: Log) -> None:
     assert asyncio.get_running_loop().time() - began == pytest.approx(PATIENCE)
 
 
+async def test_an_epoch_that_another_node_was_quicker_to_hear_of_is_waited_for(log: Log) -> None:
+    """A client that comes from there with a cursor of the new log is not reset to the old one, and then again."""
+    await log.add("a", 3)
+    log.wipe(secret=True)
+    await log.foreign(Draft(channel="a"), Draft(channel="a"))
+    asking = asyncio.ensure_future(log.locate(After(log.cursor(2))))
+    await settled()
+    assert not asking.done()
+    log.deliver(1)
+    await settled()
+    assert not asking.done()
+    log.deliver()
+    assert await asking == Beginning(2)
+
+
+async def test_an_epoch_that_this_node_does_not_hear_of_is_no_reset(log: Log) -> None:
+    """The client is told to try again, and keeps its cursor."""
+    log.wipe(secret=True)
+    with pytest.raises(BrokerUnavailable, match="has not yet received"):
+        await log.locate(After(log.cursor(0)))
+
+
+async def test_the_head_of_another_epoch_says_nothing_of_a_cursor(log: Log) -> None:
+    """A cursor of the old log, ahead of this node, is not unknown because the new log is shorter: its epoch is over."""
+    cursor = log.cursor(7)
+    log.wipe(secret=True)
+    asking = asyncio.ensure_future(log.locate(After(cursor)))
+    await settled()
+    assert not asking.done()
+    log.deliver()
+    assert await asking == Beginning(0, ResetReason.EPOCH_CHANGED)
+
+
 @pytest.mark.parametrize(
     ("start", "call"), [(All(), "horizon done"), (Ago(1), "position_at done"), (Last(1), "read_back done")]
 )
@@ -329,11 +362,13 @@ async def test_a_store_that_cannot_say_is_not_guessed_for(log: Log, start: Start
         await log.locate(start)
 
 
-async def test_a_store_that_cannot_be_asked_for_its_head_is_not_guessed_for(log: Log) -> None:
-    """Whether a cursor ahead of this node is one at all cannot be said without the store."""
+@pytest.mark.parametrize("epoch", ["", "other"])
+async def test_a_store_that_cannot_be_asked_for_its_head_is_not_guessed_for(log: Log, epoch: str) -> None:
+    """Whether a cursor ahead of this node, or of an epoch that it does not know, is one at all cannot be said without the
+    store."""
     log.script = Failing("head")
     with pytest.raises(BrokerUnavailable, match="the store is away"):
-        await log.locate(After(log.cursor(1)))
+        await log.locate(After(str(Position(epoch or log.end.epoch, 1))))
 
 
 @pytest.mark.parametrize("kind", [Now, All, After, Ago, Last])

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
 from headwater.brokers.base import Broker
 from headwater.errors import BrokerUnavailable, InvalidCursor
-from headwater.event import Position, ResetReason
+from headwater.event import MAX_SEQ, Position, ResetReason
 from headwater.hub.fanout import Fanout
 
 MAX_LAST = 1000
@@ -95,7 +96,10 @@ class Locator:
         Raises:
             BrokerUnavailable: the store cannot say now, or this node's feed does not get there.
         """
-        fanout, epoch = self._fanout, self._fanout.epoch
+        fanout = self._fanout
+        if isinstance(start, After):
+            await self._hear_of(start.cursor)
+        epoch = fanout.epoch
         beginning = await self._find(start, channels, permissions, now)
         if fanout.epoch == epoch and beginning.seq > fanout.received:
             await self._wait(beginning.seq)
@@ -124,10 +128,21 @@ class Locator:
             return Beginning(self._fanout.received, ResetReason.UNKNOWN_ID)
         if position.epoch != self._fanout.epoch:
             return Beginning(self._fanout.received, ResetReason.EPOCH_CHANGED)
-        # Ahead of this node: either another node was quicker, or it is from a log that ours is an older copy of.
-        if position.seq > self._fanout.received and position.seq > (await self._broker.head()).seq:
-            return Beginning(self._fanout.received, ResetReason.UNKNOWN_ID)
+        # Ahead of this node: either another node was quicker, or it is from a log that ours is an older copy of. The head of
+        # an epoch that this node has not heard of yet says neither; hearing of it does.
+        if position.seq > self._fanout.received:
+            head = await self._broker.head()
+            if head.epoch == self._fanout.epoch and position.seq > head.seq:
+                return Beginning(self._fanout.received, ResetReason.UNKNOWN_ID)
         return Beginning(position.seq)
+
+    async def _hear_of(self, cursor: str) -> None:
+        """If a cursor is of an epoch that another node was quicker to hear of, wait until this one has heard of it: sending
+        the client back to the old one would make it load everything anew, twice."""
+        with suppress(InvalidCursor):
+            epoch = Position.parse(cursor).epoch
+            if epoch != self._fanout.epoch and epoch == (await self._broker.head()).epoch != self._fanout.epoch:
+                await self._wait(MAX_SEQ)
 
     async def _wait(self, seq: int) -> None:
         try:
