@@ -139,7 +139,7 @@ class Posting:
 
     async def post(self, number: int, port: int) -> Answer:
         """Publish a batch of three through a node."""
-        self._journal.write(Meant(self._name, number, time.monotonic(), True, self._said(number)))
+        self._journal.write(Meant(f"{self._name}-{number}", 1, time.monotonic(), True, self._said(number)))
         return await self._try(number, port)
 
     async def again(self, ports: dict[int, int]) -> None:
@@ -175,10 +175,12 @@ class Posting:
     def _note(self, number: int, answer: Answer) -> None:
         if answer.ids:
             self._open = [each for each in self._open if each != number]
-            self._journal.write(Acknowledged(self._name, number, time.monotonic(), answer.ids))
+            self._journal.write(Acknowledged(f"{self._name}-{number}", 1, time.monotonic(), answer.ids))
         else:
             self._open = sorted({*self._open, number})
-            self._journal.write(Refused(self._name, number, time.monotonic(), f"status {answer.status}", False))
+            self._journal.write(
+                Refused(f"{self._name}-{number}", 1, time.monotonic(), f"status {answer.status}", False)
+            )
 
 
 def judge_outage(seen: Outage, lines: Iterable[StreamLine], *, heartbeat: float) -> list[Violation]:
