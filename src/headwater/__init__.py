@@ -5,6 +5,10 @@
     hub = Hub("sqlite:///events.db")
     app = FastAPI(lifespan=hub.lifespan)
 
+And in a process that has no hub:
+
+    headwater.publisher("sqlite:///events.db").publish_sync("room:42", "log", {"message": "from a worker"})
+
 Public names, and nothing else. Clients are in `headwater.client` (extra `client`), test helpers in `headwater.testing`.
 """
 

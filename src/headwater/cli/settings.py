@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. Each field is `HEADWATER_` and its name in capitals, and a key of headwater.toml.
 
     Attributes:
-        broker: URL of the log: sqlite:///file.db, memory://.
+        broker: URL of the log: sqlite:///file.db, redis://host, postgresql://host/database, memory://.
         host: address to listen on.
         port: to listen on; 0 for one of the system's choice.
         workers: processes that serve the same log.
