@@ -1,4 +1,4 @@
-"""An agent as a process of its own, which says so many things in a room, straight to Redis: `URL ROOM sync|async COUNT`."""
+"""An agent as a process of its own, which says so many things in a room, straight to Redis: `URL ROOM sync|async FROM TO`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from examples.rooms.logs import AgentLog, AgentType, Level, RoomLogs, channel, n
 from headwater.errors import Unavailable
 
 
-def plainly(url: str, room: str, count: int) -> None:
+def plainly(url: str, room: str, numbers: range) -> None:
     """From plain functions, as a worker or a view does. What is refused during an outage is said again, under its key."""
     with headwater.publisher(url) as events:
-        for number in range(count):
+        for number in numbers:
             line = AgentLog(
                 timestamp=now(), agent_type=AgentType.STORY, level=Level.INFO, message=f"sync {number}", metadata=None
             )
@@ -27,17 +27,18 @@ def plainly(url: str, room: str, count: int) -> None:
                     break
 
 
-async def with_coroutines(url: str, room: str, count: int) -> None:
+async def with_coroutines(url: str, room: str, numbers: range) -> None:
     """From coroutines, with what the rooms' own agents use."""
     async with headwater.publisher(url) as events:
-        for number in range(count):
+        for number in numbers:
             await RoomLogs(events).insist(room, AgentType.CODE, Level.SUCCESS, f"async {number}", {"number": number})
 
 
 if __name__ == "__main__":
-    url, room, way, count = sys.argv[1:]
+    url, room, way, begin, end = sys.argv[1:]
+    numbers = range(int(begin), int(end))
     if way == "sync":
-        plainly(url, room, int(count))
+        plainly(url, room, numbers)
     else:
-        asyncio.run(with_coroutines(url, room, int(count)))
+        asyncio.run(with_coroutines(url, room, numbers))
     print("said")

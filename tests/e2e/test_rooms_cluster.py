@@ -5,72 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from headwater.wire import Message
-from tests.e2e.installation import Nodes, nodes_of
-from tests.examples.reading import ISO, SECRET, bearer, posted
-from tests.support.gateway import Gateway, gateway
+from tests.e2e.rooms_cluster import BUILDER, cluster
+from tests.examples.reading import ISO, bearer, posted
 from tests.support.raw import RawClient, streaming
-from tests.support.redis import RedisServer, running_redis
-from tests.support.source import ROOT
 from tests.support.waiting import PATIENCE
-
-APP = "examples.rooms.app:app"
-
-
-@dataclass
-class Cluster:
-    """Everything that runs.
-
-    Attributes:
-        env: of nodes and builder.
-    """
-
-    redis: RedisServer
-    nodes: Nodes
-    front: Gateway
-    env: dict[str, str]
-
-    @asynccontextmanager
-    async def process(self, *words: str) -> AsyncIterator[Process]:
-        """A Python process of the installation, killed at the end if it still runs."""
-        env = {**os.environ, **self.env, "PYTHONPATH": str(ROOT)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, env=env, cwd=ROOT, stdout=PIPE, stderr=DEVNULL
-        )
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()
-
-    async def agents(self, stack: AsyncExitStack, room: str, count: int) -> list[Process]:
-        """An agent of each kind, at work."""
-        ways = ("sync", "async")
-        words = ("-m", "tests.e2e.room_agent", self.redis.url(), room)
-        return [await stack.enter_async_context(self.process(*words, way, str(count))) for way in ways]
-
-
-@asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[Cluster]:
-    """Redis, two nodes which do not build, and nginx."""
-    front = folder / "nginx"
-    front.mkdir()
-    async with running_redis(appendonly=True) as redis:
-        env = {"REDIS_URL": redis.url(), "HEADWATER_JWT_SECRET": SECRET, "ROOMS_DATA": str(folder / "rooms")}
-        env |= {"ROOMS_BUILDS": "false", "ROOMS_HEARTBEAT": "1", "ROOMS_PACE": "0.01"}
-        async with nodes_of(env, ["run", APP]) as nodes, gateway("nginx", front, nodes.ports) as found:
-            yield Cluster(redis, nodes, found, env)
 
 
 def said(messages: list[Message], word: str) -> list[str]:
@@ -94,7 +38,7 @@ async def test_agents_publish_and_both_nodes_stream(tmp_path: Path) -> None:
         path = f"/api/v1/rooms/{room['id']}/logs"
         clients = [await stack.enter_async_context(streaming(f"{url}{path}?since=all", bearer())) for url in urls]
         assert {json.loads((await client.message()).data)["roomId"] for client in clients} == {room["id"]}
-        await stack.enter_async_context(found.process("-m", "examples.rooms.work"))
+        await stack.enter_async_context(found.process(*BUILDER))
         await found.agents(stack, room["id"], 50)
         seen = [await until_all_is_said(client, 50) for client in clients]
         assert [message.id for message in seen[0]] == [message.id for message in seen[1]] == [m.id for m in seen[2]]
