@@ -81,19 +81,21 @@ class Rolling:
 
 
 class Away:
-    """The store is away, in every way in which it can be.
+    """The store is away.
 
     Args:
         length: seconds, each time.
+        ways: in which it is; by default all that it has.
     """
 
-    def __init__(self, length: float) -> None:
+    def __init__(self, length: float, ways: tuple[str, ...] = ()) -> None:
         self._length = length
+        self._ways = ways
         self._seen: list[Outage] = []
 
     async def happen(self, world: World) -> None:
         """See `Scenario`."""
-        for how in world.store.outages:
+        for how in self._ways or world.store.outages:
             await world.streams.until(lambda report: report.open == world.plan.streams, BACK_WITHIN)
             self._seen.append(await outage(world, how, self._length))
 
