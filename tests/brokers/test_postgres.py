@@ -9,7 +9,7 @@ import pytest
 from headwater.brokers.base import Broker, Retention
 from headwater.brokers.postgres import PostgresBroker, parse
 from headwater.testing import BrokerContract
-from tests.support.postgres import rows, shared_server
+from tests.brokers.postgres_nodes import ask, fresh, schema_of
 
 
 class Contract(BrokerContract):
@@ -21,7 +21,7 @@ class Contract(BrokerContract):
     @pytest.fixture(autouse=True)
     def database(self) -> Iterator[None]:
         """Where this test's log is."""
-        with shared_server(self.version).database() as self.url:
+        with fresh(self.version) as self.url:
             yield
 
     def connect(self, retention: Retention) -> Broker:
@@ -30,7 +30,7 @@ class Contract(BrokerContract):
 
     async def wipe(self, broker: Broker) -> None:
         """Drop the schema, as an operator might."""
-        rows(self.url, "DROP SCHEMA headwater CASCADE")
+        ask(self.url, f"DROP SCHEMA {schema_of(self.url)} CASCADE")
 
 
 class TestContract18(Contract):

@@ -13,21 +13,21 @@ which is told when something happens, reads the log for the feed, and in one nod
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from headwater.brokers.base import ChannelInfo, Feed, Page, Retention
-from headwater.brokers.postgres import reads
+from headwater.brokers.postgres import outbox, reads
 from headwater.brokers.postgres.address import Address
 from headwater.brokers.postgres.appends import Outcome
 from headwater.brokers.postgres.delivery import Commit, Delivery
 from headwater.brokers.postgres.leader import Leader
 from headwater.brokers.postgres.link import Failure, Link, explain
-from headwater.brokers.postgres.outbox import Mapping
 from headwater.brokers.postgres.retention import Sweep
 from headwater.brokers.postgres.sequencer import OwnLog
 from headwater.brokers.postgres.session import Session
+from headwater.brokers.postgres.snapshot import Snapshot
 from headwater.brokers.postgres.watcher import Watcher
 from headwater.brokers.postgres.writer import Append, Made, Writer
 from headwater.errors import BrokerUnavailable, HeadwaterError
@@ -35,6 +35,7 @@ from headwater.event import Draft, Position
 
 MAX_WAITING = 10_000  # drafts that may wait to be written
 MAX_WAITING_SIZE = 64 << 20  # bytes of data in them
+PAUSE = 0.01  # seconds between looks for what is not in the log yet
 
 _T = TypeVar("_T")
 
@@ -59,7 +60,7 @@ class PostgresBroker:
         address: Address,
         *,
         retention: Retention = Retention(),  # noqa: B008 (frozen, so safe to share)
-        mapping: Mapping | None = None,
+        mapping: outbox.Mapping | None = None,
     ) -> None:
         self.overflows = 0
         self.address = address
@@ -68,8 +69,25 @@ class PostgresBroker:
         self._is_open = False
         self._closing: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[Any]] = set()
+        self._asking = asyncio.Lock()
+        self._following = asyncio.Lock()  # keeps the order in which channels come and go
         self._waiting = 0
         self._waiting_size = 0
+        self._has_feed = False
+        self._session: Session | None = None
+        self._leader: Leader | None = None
+        self._target: OwnLog | None = None
+        self._delivery = Delivery(None, self._look)
+        self._writer = Writer(
+            Link(address),
+            address,
+            retention.key_age,
+            seen=lambda: self._delivery.at,
+            adopt=lambda *found: self._delivery.adopt(*found),
+            made=self._settle,
+            left=self._leave,
+        )
+        self._reader = Link(address)
 
     @property
     def is_leader(self) -> bool:
@@ -79,21 +97,7 @@ class PostgresBroker:
     async def open(self, feed: Feed | None = None) -> Position:
         self._loop = asyncio.get_running_loop()
         self._delivery = Delivery(feed, self._look)
-        self._writer = Writer(
-            Link(self.address),
-            self.address,
-            self.retention.key_age,
-            seen=lambda: self._delivery.at,
-            adopt=self._delivery.adopt,
-            made=self._settle,
-            left=self._leave,
-        )
-        self._reader = Link(self.address)
-        self._asking = asyncio.Lock()
-        self._following = asyncio.Lock()  # keeps the order in which channels come and go
         self._has_feed = feed is not None
-        self._session: Session | None = None
-        self._leader: Leader | None = None
         self._is_open = True
         try:
             await self._begin()
@@ -121,8 +125,8 @@ class PostgresBroker:
     def _start_session(self) -> None:
         link = Link(self.address)
         watcher = Watcher(link, self._delivery, self._check)
-        target = OwnLog(link, self._delivery, int(self.retention.key_age * 1000), self._check)
-        self._leader = Leader(link, self.address.options, target, mapping=self.mapping, retention=self.retention)
+        self._target = OwnLog(link, self._delivery, int(self.retention.key_age * 1000), self._check)
+        self._leader = Leader(link, self.address.options, self._target, mapping=self.mapping, retention=self.retention)
         self._session = Session(link, self.address, [watcher, self._leader], lost=self._delivery.release)
         self._session.start()
 
@@ -232,6 +236,35 @@ class PostgresBroker:
 
     async def channels(self, prefix: str = "", limit: int = 1000) -> tuple[ChannelInfo, ...]:
         return await self._ask(reads.channels, prefix, limit)
+
+    async def repeated(self, snapshot: Snapshot) -> tuple[Position, ...]:
+        """The positions after a snapshot's of events that it already shows (see `headwater.brokers.postgres.snapshot`).
+        Waits until they have positions, some milliseconds mostly; without any, answers at once.
+
+        Raises:
+            BrokerUnavailable: they have none after `wait` seconds, because no node leads.
+        """
+        deadline = asyncio.get_running_loop().time() + self.address.options.wait
+        while snapshot.pending:
+            is_waiting, seqs = await self._ask(reads.repeated, snapshot.pending, snapshot.position.seq)
+            if not is_waiting:
+                return tuple(Position(snapshot.position.epoch, seq) for seq in seqs)
+            if asyncio.get_running_loop().time() > deadline:
+                raise BrokerUnavailable(
+                    "nobody takes from the outbox", fix="start a hub on this database", retry_after=1
+                )
+            await asyncio.sleep(PAUSE)
+        return ()
+
+    def counters(self) -> Mapping[str, int]:
+        return {
+            "overflows": self.overflows,
+            "retries": self._writer.retries,
+            "holes": self._delivery.holes,
+            "losses": 0 if self._session is None else self._session.losses,
+            "conflicts": 0 if self._target is None else self._target.conflicts,
+            "taken": 0 if self._leader is None else self._leader.taken,
+        }
 
     async def prune(self, now: int) -> int:
         self._check_open()

@@ -117,6 +117,12 @@ class Leader:
         self._awake_until = self._renewed = 0.0
         self._wary: set[str] | None = None
         self._is_asleep = False
+        await self._link.row("enter", epoch="", pos=0)  # a copied database must not pass for the original
+        if CHANGED in self._kinds and await self._link.row("lapse") == (True,):
+            _log.warning(
+                "no hub has taken changes of rows for too long, so triggers stopped noting them: some are lost"
+            )
+            await self._target.lapse(number)
         return True
 
     async def _unlock(self) -> None:

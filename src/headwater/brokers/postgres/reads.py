@@ -111,6 +111,13 @@ async def channels(link: Link, prefix: str, limit: int) -> tuple[str, tuple[Chan
     )
 
 
+async def repeated(link: Link, pending: Collection[int], after: int) -> tuple[str, tuple[bool, list[int]]]:
+    """Whether rows are still in the outbox, and the positions after `after` of those that have become events."""
+    epoch, _ = await link.row("head")
+    is_waiting, seqs = await link.row("repeated", pending=list(pending), after=after)
+    return epoch, (is_waiting, seqs)
+
+
 def events(epoch: str, rows: str | None) -> list[Event]:
     """The events of a statement's answer."""
     return [

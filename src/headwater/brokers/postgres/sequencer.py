@@ -32,6 +32,9 @@ class Target(Protocol):
         """Append the events and delete the rows `done` that they come from; False if `leader` leads no more, and nothing
         was deleted."""
 
+    async def lapse(self, leader: int) -> None:
+        """Changes of rows have gone unnoticed: let clients know, if that is possible."""
+
 
 class OwnLog:
     """The log of the database that the outbox is in.
@@ -84,6 +87,11 @@ class OwnLog:
         else:
             await self._check()
         return True
+
+    async def lapse(self, leader: int) -> None:
+        """See `Target`: whoever streams is told to load its state anew."""
+        await self._link.row("begin_epoch", leader=leader)
+        await self._check()
 
     def _without_repetition(self, events: Sequence[Event]) -> tuple[list[Event], list[str | None]]:
         """The events without those whose key comes before them, and the fingerprints of those that have one."""
@@ -147,6 +155,10 @@ class OtherBroker:
                         _log.warning("row %d of the outbox is dropped: %s", event.seq, error)
         (leads,) = await self._link.row("forget", leader=leader, done=list(done))
         return bool(leads)
+
+    async def lapse(self, leader: int) -> None:
+        """See `Target`: the other log goes on, and nobody can be told."""
+        _log.warning("clients are not told, because their log is in another broker: restart them, or wipe that log")
 
 
 def _keyed(event: Event, incarnation: str) -> Draft:

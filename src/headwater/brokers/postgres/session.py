@@ -81,7 +81,9 @@ class Session:
         if self._task is not None:
             await asyncio.wait([self._task], timeout=CLOSING)
             self._link.cut()
-            await self._task
+            await asyncio.wait([self._task], timeout=CLOSING)
+            self._task.cancel()  # if it is done this does nothing
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while not self._is_stopping:

@@ -120,6 +120,13 @@ SELECT headwater.lead(%(name)s, %(session)s, %(key)s, %(seconds)s)
 -- name: renew
 SELECT headwater.renew(%(leader)s, %(publish)s, %(capture)s, %(awake)s, %(lease)s)
 
+-- name: lapse
+-- Whether changes of rows have gone unnoticed because nobody took them for too long.
+SELECT coalesce((SELECT s.capture_until < clock_timestamp() FROM headwater.state AS s), false)
+
+-- name: begin_epoch
+SELECT headwater.begin_epoch(%(leader)s)
+
 -- name: forget
 SELECT headwater.forget(%(leader)s, %(done)s)
 
@@ -214,3 +221,9 @@ SELECT count(*) FROM gone
 
 -- name: fold
 SELECT headwater.fold(%(keep)s, %(most)s)
+
+-- name: repeated
+-- The positions of events from the outbox after a position, and whether some of them are still there.
+SELECT EXISTS (SELECT FROM headwater.outbox AS o WHERE o.seq = ANY (%(pending)s)),
+    (SELECT coalesce(array_agg(l.pos ORDER BY l.pos), '{}') FROM headwater.log AS l
+        WHERE l.pos > %(after)s AND l.source = ANY (%(pending)s))

@@ -113,6 +113,16 @@ BEGIN
 END
 $body$;
 
+-- The position of the log as this transaction sees it, and the numbers of the events that are committed and have none
+-- yet. See `snapshot.py`.
+CREATE FUNCTION headwater.here(OUT isolation text, OUT epoch text, OUT pos bigint, OUT pending text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$body$
+SELECT current_setting('transaction_isolation'), h.epoch, n.pos, (
+    SELECT coalesce(string_agg(o.seq::text, ' ' ORDER BY o.seq), '') FROM headwater.outbox AS o
+) FROM headwater.head AS h, headwater.newest AS n
+$body$;
+
 -- Become the leader, whose number is the answer; null if there is another. With `session` the caller holds the advisory
 -- lock of leaders in its session. Without, behind a pooler that lends sessions out, it leads for some seconds only, and
 -- has to say so again in time.
@@ -157,6 +167,23 @@ BEGIN
 END
 $body$;
 
+-- Changes of rows went unnoticed, so nobody's position means what it meant: a new epoch. Answers false to one who leads no
+-- more.
+CREATE FUNCTION headwater.begin_epoch(leader bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$body$
+DECLARE
+    head headwater.head;
+BEGIN
+    SELECT * INTO STRICT head FROM headwater.head FOR UPDATE;
+    IF head.fence <> leader THEN
+        RETURN false;
+    END IF;
+    UPDATE headwater.head AS h SET epoch = headwater.new_epoch();
+    RETURN true;
+END
+$body$;
+
 -- Rows of the outbox that another broker has. Answers false to one who leads no more.
 CREATE FUNCTION headwater.forget(leader bigint, done bigint[]) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
@@ -173,4 +200,4 @@ BEGIN
 END
 $body$;
 
-REVOKE ALL ON FUNCTION headwater.lead, headwater.renew, headwater.forget FROM PUBLIC;
+REVOKE ALL ON FUNCTION headwater.lead, headwater.renew, headwater.begin_epoch, headwater.forget FROM PUBLIC;
