@@ -64,10 +64,11 @@ def main() -> int:
 
     company = machine.Company()
     results = Suite(order(found, machine.most_streams()), say).run()
-    if company.share() > QUIET:
-        others = f"other processes used {company.share():.0%} of its cores"
-        results.notes.append(f"The machine was not quiet: {others}. Rates and latencies are worse than they could be.")
     about = machine.describe()
+    if company.share() > QUIET:
+        about["others"] = f"used {company.share():.0%} of its cores"
+        note = f"The machine was not quiet: other processes {about['others']}."
+        results.notes.append(f"{note} Rates and latencies are worse than they could be.")
     text = output.as_text(results, about, (time.monotonic() - started) / 60)
     full = not (found.quick or found.only or found.subscribers or found.no_docs)
     output.write(results, about, [found.out, output.DOCS] if full else [found.out])

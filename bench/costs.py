@@ -8,7 +8,7 @@ from bench.simulation.costs import PAYLOAD, Costs
 
 def costs_of(results: Results) -> Costs | None:
     """The costs; None if the run did not measure all of them. Of several numbers of streams the largest counts, with which a
-    delivery is dearest."""
+    delivery is dearest. What goes through Redis has its price under load: an installation is planned for when it is busy."""
     most = max(results.fan_out, default=0)
     ours = next((row for row in rows(results, most) if row.system == OURS), None)
     latency, work = results.latency, results.work
@@ -20,15 +20,15 @@ def costs_of(results: Results) -> Costs | None:
         stream_memory=ours.idle_bytes,
         node_memory=latency.node_memory,
         frame_overhead=latency.stream_bytes - PAYLOAD,
-        append_us=work.append_us,
-        append_batched_us=work.append_batched_us,
+        append_us=work.loaded.append,
+        append_batched_us=work.batched.append,
         append_overhead=work.append_bytes - PAYLOAD,
-        publish_us=work.publish_us,
-        publish_batched_us=work.publish_batched_us,
-        deliver_us=work.deliver_us,
+        publish_us=work.loaded.publish,
+        publish_batched_us=work.batched.publish,
+        deliver_us=work.loaded.deliver,
         deliver_overhead=work.deliver_bytes - PAYLOAD,
-        receive_us=work.receive_us,
-        receive_batched_us=work.receive_batched_us,
+        receive_us=work.loaded.receive,
+        receive_batched_us=work.batched.receive,
         follow_us=work.follow_us,
         follow_redis_us=work.follow_redis_us,
         idle_us=max(0.0, work.idle_us),  # small differences, which noise may turn around

@@ -5,10 +5,10 @@ Pure: numbers in, text out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.redis.latency import RATE, STREAMS, Latency
-from bench.redis.work import FOLLOWED, Work
+from bench.redis.work import FOLLOWED, PUBLISHERS, Price, Work
 from bench.results import KB, Results, Row, bars, rows
 from bench.tables import number, table
 
@@ -127,37 +127,53 @@ def latency_table(found: Latency) -> str:
 
 def rates_table(found: Work) -> str:
     """What one publishing process reaches."""
-    rates = {"one by one": found.one_by_one, "64 at once": found.at_once, "4 x batches of 100": found.batches}
+    rates = {
+        "one by one": found.one_by_one,
+        f"{PUBLISHERS} connections, one by one each": found.many,
+        "64 at once": found.at_once,
+        "4 x batches of 100": found.batches,
+    }
     lines = [
         [title, number(rate.per_second), number(rate.p50_ms), f"{rate.redis_busy:.0%}"] for title, rate in rates.items()
     ]
     return table(["one publishing process", "events/s", "median ms until the answer", "Redis busy"], lines)
 
 
-def work_table(found: Work) -> str:
-    """What Redis and a node work for each other."""
+def prices_table(found: Work) -> str:
+    """What an event costs everyone."""
+    prices = (found.rest, found.loaded, found.batched)
 
-    def line(title: str, redis: float | None, node: float | None, sent: float | None = None) -> list[str]:
-        return [title, *("-" if value is None else number(value) for value in (redis, node, sent))]
+    def line(title: str, of: Callable[[Price], float]) -> list[str]:
+        return [title, *(number(of(price)) for price in prices)]
 
     lines = [
-        line("an event appended alone", found.append_us, None, found.append_bytes),
-        line("of that, in the script", found.append_script_us, None),
-        line("an event appended alone, append-only file on", found.append_on_disk_us, None),
-        line("an event appended in batches of 100", found.append_batched_us, None),
-        line(
-            "an event for each node that follows its channel", found.deliver_us, found.receive_us, found.deliver_bytes
-        ),
-        line("the same in batches of 100", None, found.receive_batched_us),
+        line("Redis: taking it in", lambda price: price.append),
+        line("of that, in the script", lambda price: price.script),
+        line("Redis: for each node that follows its channel", lambda price: price.deliver),
+        line("each of these nodes", lambda price: price.receive),
+        line("the publisher", lambda price: price.publish),
+    ]
+    return table(["CPU µs per event", "alone, at rest", "one by one, under load", "batches of 100"], lines)
+
+
+def others_table(found: Work) -> str:
+    """What costs without an event."""
+
+    def line(title: str, redis: float, node: float) -> list[str]:
+        return [title, number(redis), number(node)]
+
+    lines = [
         line("a channel followed and left again", found.follow_redis_us, found.follow_us),
         line("a second of an idle node", found.idle_redis_us, found.idle_us),
         line("the same for each channel it follows", found.idle_channel_redis_us, found.idle_channel_us),
     ]
-    return table(["", "Redis CPU µs", "node CPU µs", "bytes"], lines)
+    return table(["CPU µs", "Redis", "node"], lines)
 
 
 def _rest(found: Work) -> str:
     return (
+        f"With the append-only file, taking in an event at rest costs {number(found.append_on_disk_us)} µs. "
+        f"An event of 120 bytes is {number(found.append_bytes)} bytes to Redis and {number(found.deliver_bytes)} to a node. "
         f"Following a channel takes {number(found.follow_ms)} ms; {FOLLOWED:,} at once, "
         f"{number(found.follows_per_second)} a second. A node has {found.node_connections:.0f} connections to Redis."
     )
@@ -186,7 +202,8 @@ def report(results: Results, heading: str = "###") -> str:
         sections.append(("Through Redis", latency_table(results.latency)))
     if results.work:
         sections.append(("Publishing to Redis", rates_table(results.work)))
-        sections.append(("Work per event, node and channel", f"{work_table(results.work)}\n\n{_rest(results.work)}"))
+        tables = [prices_table(results.work), others_table(results.work), _rest(results.work)]
+        sections.append(("Work of Redis and of nodes", "\n\n".join(tables)))
     if bars(results):
         sections.append(("Promises", bars_table(results)))
     if results.notes:

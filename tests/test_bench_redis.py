@@ -15,7 +15,7 @@ from bench.process import ServerFailed
 from bench.redis import server
 from bench.redis.latency import Latency, Numbers, latency, typical
 from bench.redis.payload import PAYLOAD, Times, age_ns, payload
-from bench.redis.work import Rate, Used, Work, work
+from bench.redis.work import Price, Rate, Used, Work, work
 from bench.report import report
 from bench.results import Results, bars
 from bench.scenarios import FanOut, Load, Plan, checked, running
@@ -36,18 +36,16 @@ LATENCY = Latency(
     node_memory=60e6,
 )
 RATE = Rate(per_second=4000.0, p50_ms=0.25, redis_busy=0.3)
+REST = Price(append=120.0, script=80.0, deliver=9.0, receive=90.0, publish=250.0)
+LOADED = Price(append=60.0, script=40.0, deliver=4.0, receive=40.0, publish=150.0)
+BATCHED = Price(append=9.0, script=8.0, deliver=1.0, receive=5.0, publish=15.0)
 WORK = Work(
-    append_us=60.0,
-    append_script_us=40.0,
-    append_on_disk_us=80.0,
-    append_batched_us=25.0,
+    rest=REST,
+    loaded=LOADED,
+    batched=BATCHED,
+    append_on_disk_us=180.0,
     append_bytes=520.0,
-    publish_us=250.0,
-    publish_batched_us=15.0,
-    deliver_us=4.0,
     deliver_bytes=200.0,
-    receive_us=90.0,
-    receive_batched_us=25.0,
     follow_us=500.0,
     follow_redis_us=80.0,
     follow_ms=0.7,
@@ -58,6 +56,7 @@ WORK = Work(
     idle_channel_redis_us=0.3,
     node_connections=3.0,
     one_by_one=RATE,
+    many=RATE,
     at_once=RATE,
     batches=RATE,
 )
@@ -90,8 +89,12 @@ def test_the_report_shows_what_redis_adds() -> None:
     """Ways with their ratios, rates, and the work of both sides."""
     text = report(Results(latency=LATENCY, work=WORK))
     assert "| publisher, Redis, node, one stream                  |         1.40x |   0.28 |   0.50 |" in text
-    assert "| 64 at once             |    4,000 |                       0.25 |        30% |" in text
-    assert "| an event for each node that follows its channel |         4.00 |        90.0 |   200 |" in text
+    assert "| 64 at once                        |    4,000 |                       0.25 |        30% |" in text
+    assert (
+        "| Redis: taking it in                           |            120 |                   60.0 |           9.00 |"
+        in text
+    )
+    assert "| a second of an idle node             |  60.0 |   500 |" in text
     assert "2,000 at once, 10,000 a second. A node has 3 connections" in text
 
 
@@ -109,6 +112,7 @@ def test_the_costs_are_those_of_the_most_streams() -> None:
     costs = costs_of(results)
     assert costs is not None
     assert (costs.delivery_us, costs.frame_overhead, costs.deliver_overhead) == (8.0, 30.0, 80.0)
+    assert (costs.append_us, costs.append_batched_us) == (LOADED.append, BATCHED.append)
     assert costs.idle_channel_us == 0.0
     assert costs_of(Results(latency=LATENCY, work=WORK)) is None
 
@@ -187,8 +191,8 @@ def test_latency_through_a_real_redis() -> None:
 def test_work_of_a_real_redis() -> None:
     """Every cost is there that the simulation takes."""
     found = work(TINY)
-    assert found.append_us > found.append_batched_us > 0
+    assert found.loaded.append > found.batched.append > 0
+    assert min(found.rest.script, found.rest.receive, found.rest.publish, found.follow_us, found.follow_redis_us) > 0
     assert found.append_bytes > PAYLOAD < found.deliver_bytes
-    assert min(found.deliver_us, found.receive_us, found.follow_us, found.follow_redis_us, found.publish_us) > 0
     assert found.node_connections >= 1
     assert found.batches.per_second > 0

@@ -238,6 +238,8 @@ def test_the_tables_show_every_workload_and_every_size() -> None:
     assert texts["plans"].count("| 10,000,000 |") == len(WORKLOADS)
     assert "at most 60%" in texts["plans"]
     assert "commit abc" in texts["costs"]
+    assert "not quiet" not in texts["costs"]
+    assert "processes used 9%" in page.texts(MODEL, {**ABOUT, "others": "used 9%"})["costs"]
     assert "| events/s into one Redis, no node follows  |        10,000 |         24,000 |" in texts["what they carry"]
 
 

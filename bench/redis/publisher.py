@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
@@ -91,47 +90,53 @@ WAYS: dict[str, type[Pubsub] | type[Log] | type[Post]] = {"pubsub": Pubsub, "log
 class Publisher:
     """Publishes on demand. Numbers go on from one command to the next."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Callable[[], Way]) -> None:
         self._way = way
+        self._open: list[Way] = []
+
+    async def connections(self, count: int) -> list[Way]:
+        """So many, each a connection of its own."""
+        while len(self._open) < count:
+            way = self._way()
+            await way.open()
+            self._open.append(way)
+        return self._open[:count]
 
     async def paced(self, first: int, events: int, interval: float, batch: int = 1) -> Answer:
         """Publish `events` numbered from `first`, `batch` of them every `interval` seconds, one call at a time. `late`
         says how many calls began more than an interval late."""
+        [way] = await self.connections(1)
         taken, late, due = [], 0, time.monotonic()
         for number in range(first, first + events, batch):
             due += interval
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             began = time.monotonic()
             late += began - due > interval
-            await self._way.publish([payload(n) for n in range(number, number + batch)])
+            await way.publish([payload(n) for n in range(number, number + batch)])
             taken.append(int((time.monotonic() - began) * 1e9))
-        return {**asdict(Times.of(taken)), "calls": len(taken), "late": late}
+        return {**asdict(Times.of(taken)), "events": events, "late": late}
 
-    async def closed(self, in_flight: int, batch: int, seconds: float) -> Answer:
-        """Publish without a pause, with `in_flight` calls under way at any time."""
+    async def closed(self, in_flight: int, seconds: float, batch: int = 1, connections: int = 1) -> Answer:
+        """Publish without a pause, with `in_flight` calls under way at any time, in turn on so many connections."""
         numbers, taken = itertools.count(), list[int]()
+        ways = await self.connections(connections)
         began = time.monotonic()
 
-        async def one() -> None:
+        async def keep_publishing(way: Way) -> None:
             while time.monotonic() - began < seconds:
                 before = time.monotonic_ns()
-                await self._way.publish([payload(next(numbers)) for _ in range(batch)])
+                await way.publish([payload(next(numbers)) for _ in range(batch)])
                 taken.append(time.monotonic_ns() - before)
 
-        await asyncio.gather(*(one() for _ in range(in_flight)))
+        await asyncio.gather(*(keep_publishing(ways[i % connections]) for i in range(in_flight)))
         return {**asdict(Times.of(taken)), "events": len(taken) * batch, "seconds": time.monotonic() - began}
 
 
 async def main(way: str, url: str) -> None:
-    """Connect, and publish on demand."""
-    chosen = WAYS[way](url)
-    await chosen.open()
-    publisher = Publisher(chosen)
+    """Publish on demand."""
+    publisher = Publisher(lambda: WAYS[way](url))
     await obey({"paced": publisher.paced, "closed": publisher.closed})
 
 
 if __name__ == "__main__":
-    try:
-        uvloop.run(main(*sys.argv[1:]))
-    except Exception as error:
-        sys.exit(json.dumps({"error": str(error)}))
+    uvloop.run(main(*sys.argv[1:]))

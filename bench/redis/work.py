@@ -6,7 +6,7 @@ Redis has a core of its own here; publishers and nodes share the other. CPU time
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,23 +17,26 @@ from bench.scenarios import Plan
 from bench.worker import Worker
 
 NODES = 8
-"""Nodes that follow the channel, where the price of one of them is looked for: an eighth of the difference that they make."""
+"""More nodes that follow the channel, where the price of one is looked for: an eighth of the difference that they make."""
 
 FOLLOWED = 2000
 """Channels that an idle node follows, and that come and go."""
 
-_PACE = 0.002
-_BATCH = 100
+PUBLISHERS = 16
+"""Connections that publish one event at a time each, where the price under load is looked for."""
+
+_PACE = 0.004  # seconds between events at rest
+_BATCH, _BATCH_PACE = 100, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Publishing without a pause.
+    """Publishing without a pause, from one process.
 
     Attributes:
         per_second: events.
         p50_ms: until the answer.
-        redis_busy: share of its core that Redis used; what is left of it the publisher could not ask for.
+        redis_busy: share of its core that Redis used; what is left of it the process could not ask for.
     """
 
     per_second: float
@@ -42,40 +45,51 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Price:
+    """What an event costs, in microseconds of CPU.
+
+    Attributes:
+        append: Redis, for taking it in.
+        script: of that, in the script, as Redis counts it.
+        deliver: Redis, for each node that follows its channel.
+        receive: each of these nodes.
+        publish: the process that publishes it.
+    """
+
+    append: float
+    script: float
+    deliver: float
+    receive: float
+    publish: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """Costs. CPU in microseconds.
 
     Attributes:
-        append_us: Redis, per event appended one at a time, followed by no node.
-        append_script_us: of that, in the script as Redis counts it.
-        append_on_disk_us: the same with the append-only file, synced once a second.
-        append_batched_us: Redis, per event in batches of 100.
-        append_bytes: received by Redis per event appended one at a time.
-        publish_us, publish_batched_us: the publishing process, per event.
-        deliver_us: Redis, per event and node that follows its channel.
+        rest: of an event that comes alone, after everyone has slept for some milliseconds.
+        loaded: of events that 16 connections publish one by one, without a pause.
+        batched: of events in batches of 100.
+        append_on_disk_us: Redis, as `rest.append`, with the append-only file, synced once a second.
+        append_bytes: received by Redis per event appended alone.
         deliver_bytes: sent by Redis per event and node.
-        receive_us: a node, per event that comes alone.
-        receive_batched_us: a node, per event of a batch of 100.
         follow_us, follow_redis_us: a node and Redis, per channel followed and left again, one at a time.
         follow_ms: until one is followed.
         follows_per_second: 2,000 at once.
-        idle_us, idle_redis_us: a node that follows nothing, and Redis for it, per second.
+        idle_us, idle_redis_us: a node that follows next to nothing, and Redis for it, per second.
         idle_channel_us, idle_channel_redis_us: the same per followed channel.
         node_connections: that a node has to Redis.
-        one_by_one, at_once, batches: rates of one publishing process: a call at a time, 64 calls, 4 calls of 100 events.
+        one_by_one, many, at_once, batches: what one process reaches: a call at a time; 16 connections with a call each;
+            64 calls on one connection; 4 calls of 100 events.
     """
 
-    append_us: float
-    append_script_us: float
+    rest: Price
+    loaded: Price
+    batched: Price
     append_on_disk_us: float
-    append_batched_us: float
     append_bytes: float
-    publish_us: float
-    publish_batched_us: float
-    deliver_us: float
     deliver_bytes: float
-    receive_us: float
-    receive_batched_us: float
     follow_us: float
     follow_redis_us: float
     follow_ms: float
@@ -86,6 +100,7 @@ class Work:
     idle_channel_redis_us: float
     node_connections: float
     one_by_one: Rate
+    many: Rate
     at_once: Rate
     batches: Rate
 
@@ -131,32 +146,50 @@ class Place:
         used = self.using(lambda: time.sleep(self.plan.idle_seconds))
         return used.per(used.seconds)
 
-    def publishing(self, events: int, quiet: Used, batch: int = 1, nodes: int = 0) -> Used:
-        """What they use per event, beyond what they use in a quiet second. So many nodes are waited for."""
+    def publishing(self, command: str, quiet: Used, nodes: int = 0, **values: float) -> tuple[Used, Mapping[str, Any]]:
+        """What they use per event while the publisher does what it is told, beyond what they use in a quiet second; and
+        the publisher's answer. Nodes that follow are waited for."""
+        answer: dict[str, Any] = {}
 
         def publish() -> None:
-            self._publisher.ask("paced", first=0, events=events, interval=_PACE, batch=batch)
+            answer.update(self._publisher.ask(command, **values))
             if nodes:
-                self.nodes.ask("receive", events=events)
+                self.nodes.ask("receive", events=answer["events"])
 
         self.nodes.ask("reset")
         used = self.using(publish)
-        return used.minus(quiet, times=used.seconds).per(events)
+        return used.minus(quiet, times=used.seconds).per(answer["events"]), answer
 
-    def rate(self, in_flight: int, batch: int = 1) -> Rate:
-        """What one publisher reaches."""
-        answer: dict[str, float] = {}
+    def alone(self, quiet: Used, nodes: int = 0) -> Used:
+        """An event that comes alone."""
+        events = self.plan.latency_events
+        return self.publishing("paced", quiet, nodes, first=0, events=events, interval=_PACE)[0]
 
-        def publish() -> None:
-            answer.update(
-                self._publisher.ask("closed", in_flight=in_flight, batch=batch, seconds=self.plan.publish_seconds)
-            )
+    def ways(self, quiet: Used, nodes: int) -> tuple[Used, Used, Used]:
+        """An event: alone, under load, in a batch."""
+        events, seconds = self.plan.latency_events, self.plan.publish_seconds / 2
+        loaded, _answer = self.publishing(
+            "closed", quiet, nodes, in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=seconds
+        )
+        batched, _answer = self.publishing(
+            "paced", quiet, nodes, first=0, events=events * 20, interval=_BATCH_PACE, batch=_BATCH
+        )
+        return self.alone(quiet, nodes), loaded, batched
 
-        used = self.using(publish)
+    def rate(self, quiet: Used, in_flight: int, batch: int = 1, connections: int = 1) -> Rate:
+        """What one process reaches."""
+        used, answer = self.publishing(
+            "closed",
+            quiet,
+            in_flight=in_flight,
+            batch=batch,
+            connections=connections,
+            seconds=self.plan.publish_seconds / 2,
+        )
         return Rate(
             per_second=answer["events"] / answer["seconds"],
             p50_ms=answer["p50_us"] / 1e3,
-            redis_busy=used.redis_us / 1e6 / used.seconds,
+            redis_busy=used.redis_us / 1e6 * answer["events"] / answer["seconds"],
         )
 
     def _now(self) -> Used:
@@ -184,44 +217,62 @@ def work(plan: Plan) -> Work:
         Worker("bench.redis.node", redis.url, core=GENERATOR_CORE) as nodes,
     ):
         place = Place(redis, publisher, nodes, plan)
-        publisher.ask("closed", in_flight=64, batch=1, seconds=plan.publish_seconds / 4)
+        publisher.ask("closed", in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=plan.publish_seconds / 4)
         nobody = place.waiting()
-        alone = place.publishing(plan.latency_events, nobody)
-        appending = _appending(place, nobody)
+        without = place.ways(nobody, 0)
+        rates = _rates(place, nobody)
+        with redis.writing_to_disk():
+            on_disk = place.alone(nobody)
         nodes.ask("open", nodes=1)
-        quiet = place.waiting()
-        coming = _coming(place, quiet)
-        receiving = _receiving(place, alone, quiet, nobody)
+        nodes.ask("follow", channels=[CHANNEL])
+        one = place.waiting()
+        coming = _coming(place, one)
+        with_one = place.ways(one, 1)
+        connections = redis.connections()
+        nodes.ask("open", nodes=NODES)
+        nodes.ask("follow", channels=[CHANNEL])
+        all_of_them = place.waiting()
+        with_all = place.ways(all_of_them, 1 + NODES)
+        connections = redis.connections() - connections
+    rest, loaded, batched = (_price(*used) for used in zip(without, with_one, with_all, strict=True))
+    idle = all_of_them.minus(one).per(NODES)
     return Work(
-        append_us=alone.redis_us,
-        append_script_us=alone.script_us,
-        append_bytes=alone.received,
-        publish_us=alone.publisher_us,
-        **appending,
+        rest=rest,
+        loaded=loaded,
+        batched=batched,
+        append_on_disk_us=on_disk.redis_us,
+        append_bytes=without[0].received,
+        deliver_bytes=(with_all[0].sent - with_one[0].sent) / NODES,
         **coming,
-        **receiving,
-        idle_us=quiet.nodes_us,
-        idle_redis_us=quiet.redis_us - nobody.redis_us,
+        idle_us=idle.nodes_us,
+        idle_redis_us=idle.redis_us,
+        node_connections=connections / NODES,
+        **rates,
     )
 
 
-def _appending(place: Place, nobody: Used) -> dict[str, Any]:
-    """What publishers cause that have other ways than one event at a time."""
-    events = place.plan.latency_events
-    batched = place.publishing(events * 10, nobody, batch=_BATCH)
-    rates = {"one_by_one": place.rate(1), "at_once": place.rate(64), "batches": place.rate(4, _BATCH)}
-    with place.redis.writing_to_disk():
-        on_disk = place.publishing(events, nobody)
+def _price(without: Used, with_one: Used, with_all: Used) -> Price:
+    """From what is used for an event without nodes, with one that follows, and with eight more."""
+    return Price(
+        append=without.redis_us,
+        script=without.script_us,
+        deliver=(with_all.redis_us - with_one.redis_us) / NODES,
+        receive=with_one.nodes_us,
+        publish=without.publisher_us,
+    )
+
+
+def _rates(place: Place, nobody: Used) -> dict[str, Any]:
     return {
-        "append_batched_us": batched.redis_us,
-        "append_on_disk_us": on_disk.redis_us,
-        "publish_batched_us": batched.publisher_us,
-        **rates,
+        "one_by_one": place.rate(nobody, 1),
+        "many": place.rate(nobody, PUBLISHERS, connections=PUBLISHERS),
+        "at_once": place.rate(nobody, 64),
+        "batches": place.rate(nobody, 4, _BATCH),
     }
 
 
 def _coming(place: Place, quiet: Used) -> dict[str, Any]:
-    """What channels cost that come, stay and go, on a node that otherwise follows nothing."""
+    """What channels cost that come, stay and go, on a node that otherwise follows one."""
     few, many = ([f"{kind}:{i}" for i in range(count)] for kind, count in (("few", FOLLOWED // 10), ("many", FOLLOWED)))
     place.nodes.ask("follow", channels=few)  # the first ones cost more
     place.nodes.ask("unfollow", channels=few)
@@ -244,25 +295,4 @@ def _coming(place: Place, quiet: Used) -> dict[str, Any]:
         "follows_per_second": len(many) / at_once,
         "idle_channel_us": staying.nodes_us,
         "idle_channel_redis_us": staying.redis_us,
-    }
-
-
-def _receiving(place: Place, alone: Used, quiet: Used, nobody: Used) -> dict[str, Any]:
-    """What events cost that nodes follow: one node that is there already, then more of them."""
-    events = place.plan.latency_events
-    place.nodes.ask("follow", channels=[CHANNEL])
-    one = place.publishing(events, quiet, nodes=1)
-    batched = place.publishing(events * 10, quiet, batch=_BATCH, nodes=1)
-    before = place.redis.connections()
-    place.nodes.ask("open", nodes=NODES - 1)
-    connections = (place.redis.connections() - before) / (NODES - 1)
-    place.nodes.ask("follow", channels=[CHANNEL])
-    busier = nobody.minus(quiet.minus(nobody), times=-NODES)
-    delivered = place.publishing(events, busier, nodes=NODES).minus(alone).per(NODES)
-    return {
-        "receive_us": one.nodes_us,
-        "receive_batched_us": batched.nodes_us,
-        "deliver_us": delivered.redis_us,
-        "deliver_bytes": delivered.sent,
-        "node_connections": connections,
     }

@@ -44,6 +44,8 @@ def as_picture(model: Model, about: Mapping[str, str]) -> str:
 def texts(model: Model, about: Mapping[str, str]) -> dict[str, str]:
     """What stands between the marks of the page, by their names, as Markdown."""
     where = f"{about['date']}, commit {about['commit']}, {about['cpu']}, {about['kernel']}, Redis {about['redis']}"
+    if "others" in about:
+        where += f"; the machine was not quiet, other processes {about['others']}"
     return {
         "costs": f"Measured by `make bench` on {where}.\n\n{costs_table(model.costs)}",
         "what they carry": carries_table(model),
