@@ -10,6 +10,10 @@ from headwater.brokers.redis.address import parse
 from headwater.brokers.redis.known import State
 from headwater.brokers.redis.store import Store
 from headwater.event import Draft, Position
+from tests.support.redis import RedisServer
+
+Place = tuple[RedisServer, str]
+"""A server, and the URL of a log of the test's own there."""
 
 
 def make_store(

@@ -254,9 +254,11 @@ async def running_redis(
 
 
 @asynccontextmanager
-async def running_replica(master: RedisServer, *options: str, version: Version = "7.0") -> AsyncIterator[RedisServer]:
-    """A replica that has caught up with `master`."""
-    follow = (f"replicaof 127.0.0.1 {master.port}", "repl-diskless-load disabled")
+async def running_replica(
+    master: RedisServer, *options: str, version: Version = "7.0", through: int | None = None
+) -> AsyncIterator[RedisServer]:
+    """A replica that has caught up with `master`, to which it connects `through` the port of a proxy, if one is given."""
+    follow = (f"replicaof 127.0.0.1 {through or master.port}", "repl-diskless-load disabled")
     async with running_redis(*follow, *options, version=version) as replica:
         await until(lambda: "sync: Finished with success" in replica.log, "the replica to catch up")
         yield replica
