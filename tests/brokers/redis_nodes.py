@@ -15,7 +15,7 @@ from headwater.errors import BrokerUnavailable
 from headwater.event import Draft, Position
 from headwater.testing.contract import Node, Recorder
 
-QUICK = Pace(interval=0.1, patience=1.0)
+QUICK = Pace(interval=0.1, patience=1.0, max_pause=0.1)
 """For tests: what a node notices only by looking now and then is noticed soon."""
 
 _T = TypeVar("_T")

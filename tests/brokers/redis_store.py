@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from headwater.brokers.redis.delivery import Entry, Survey
@@ -11,8 +12,10 @@ from headwater.brokers.redis.keys import Keys
 from headwater.brokers.redis.known import Known
 from headwater.brokers.redis.records import write_meta
 from headwater.brokers.redis.store import Store
+from headwater.brokers.redis.subscriber import Pace, Subscriber
 from headwater.errors import BrokerUnavailable, PositionLost
 from headwater.event import Draft, Event, Position, ResetReason
+from headwater.testing.contract import Recorder
 
 META = write_meta(Draft(channel="a"))
 
@@ -161,3 +164,48 @@ class PlayedRedis:
         found = [entry for entry in self.entries[after:until] if entry.event.channel in channels][:limit]
         end = found[-1].event.position.seq if len(found) == limit else min(until, len(self.entries))
         return tuple(found), Position(self.epoch, end)
+
+
+SLOW = Pace(interval=60, patience=60, max_pause=0.005)
+"""Nothing happens because time passes."""
+
+QUICK = Pace(interval=0.005, patience=0.05, max_pause=0.005)
+
+
+class Ear:
+    """A subscriber that is open, with what it hears."""
+
+    def __init__(self, redis: PlayedRedis, pace: Pace, wait: float) -> None:
+        self.redis = redis
+        self.feed = Recorder()
+        self.subscriber = Subscriber(self.feed, redis.store, wait=wait, pace=pace)
+        self.delivery = self.subscriber.delivery
+
+    async def complete(self) -> None:
+        """The feed has got everything."""
+        await self.feed.complete(Position(self.redis.epoch, len(self.redis.entries)))
+
+
+@asynccontextmanager
+async def listening(
+    *follow: str, redis: PlayedRedis | None = None, pace: Pace = SLOW, wait: float = 30
+) -> AsyncIterator[Ear]:
+    """A subscriber that follows some channels, closed at the end; nothing it must not do has happened."""
+    ear = Ear(redis or PlayedRedis(), pace, wait)
+    before = asyncio.all_tasks()
+    try:
+        await ear.subscriber.start()
+        await ear.subscriber.follow(follow)
+        yield ear
+    finally:
+        await ear.subscriber.aclose()
+        ear.feed.is_over = True
+    assert not ear.feed.complaints
+    assert not any(line.is_open for line in ear.redis.lines)
+    assert asyncio.all_tasks() <= before
+
+
+async def turns(count: int = 20) -> None:
+    """Let the loop run."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -103,6 +103,7 @@ class Proxy:
         task = asyncio.create_task(self._serve(client_reader, client_writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
+        task.add_done_callback(lambda _: _reset(client_writer))  # it may be cancelled before it has begun
 
     async def _serve(self, client_reader: StreamReader, client_writer: StreamWriter) -> None:
         """One connection's life. However it ends, nobody is left waiting for its other side."""

@@ -98,25 +98,23 @@ class Store:
         """
         if keeps:
             self._calls.retention = self._keeper.described
-        await self._connect_patiently()
-        await self._warn_of_eviction()
+        head = await self._begin_patiently()
         self._appends.start(keeps=keeps)
         if keeps:
             self._keeper.start()
-        return await self.head()
+        return head
 
-    async def _connect_patiently(self) -> None:
+    async def _begin_patiently(self) -> Position:
         problem: BrokerUnavailable | None = None
         pause = 0.05
         try:
             async with asyncio.timeout(self._options.wait):
                 while True:
                     try:
-                        await self._lane.line()
+                        await self._warn_of_eviction()
+                        return await self.head()
                     except BrokerUnavailable as error:
                         problem = error
-                    else:
-                        return
                     await asyncio.sleep(random.uniform(0, pause))
                     pause = min(2 * pause, 1.0)
         except TimeoutError:

@@ -33,8 +33,6 @@ from headwater.event import Position
 
 CHUNK = 1000  # channels per survey
 PAGE = 500  # events per read
-BASE_PAUSE = 0.05
-MAX_PAUSE = 2.0
 
 _log = logging.getLogger("headwater.brokers.redis")
 
@@ -46,10 +44,14 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         interval: between surveys: how long a node may be deaf, or behind, without knowing.
         patience: for a survey's marker to come back, and for a subscription to be confirmed; then the connection is given
             up, whatever its socket says.
+        pause: before the second attempt to connect, at most; twice that before the next one, and so on.
+        max_pause: at most.
     """
 
     interval: float = 2.0
     patience: float = 3.0
+    pause: float = 0.05
+    max_pause: float = 2.0
 
 
 class _Waiter(msgspec.Struct, eq=False):
@@ -66,7 +68,7 @@ class Subscriber:
         feed: gets the events.
         store: where they come from. Its `renewed` should call `doubt`.
         wait: seconds that `start` and `follow` wait at most for a Redis that does not answer.
-        pace: see there.
+        pace: see there. The pauses are cut at random, so that the nodes of an installation do not all come at once.
 
     Attributes:
         delivery: what the feed has been given.
@@ -92,8 +94,10 @@ class Subscriber:
         self._tokens = map(str, count(1))
         self._marker: tuple[str, asyncio.Future[None]] = ("", asyncio.Future())
         self._failures = 0  # in a row
+        self._noted = ""
         self._opened: asyncio.Future[None] = asyncio.Future()
         self._task: asyncio.Task[None] | None = None
+        self._is_over = False
 
     async def start(self) -> Position:
         """Connect, and begin at the head of the log, which is returned.
@@ -111,6 +115,7 @@ class Subscriber:
 
     async def aclose(self) -> None:
         """End the connection, and let everyone go who waits. The feed is not called afterwards."""
+        self._is_over = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -179,22 +184,30 @@ class Subscriber:
             try:
                 await self._listen()
             except Exception as error:
+                if self._is_over:
+                    return  # cancelled in the very moment in which the connection broke: a task group tells only of that
                 self._note(_first(error))
             self.delivery.disconnected()
-            pause = min(MAX_PAUSE, BASE_PAUSE * 2 ** min(self._failures, 10))
+            pause = min(self._pace.max_pause, self._pace.pause * 2 ** min(self._failures, 20))
             self._failures += 1
             await asyncio.sleep(random.uniform(0, pause))
 
     def _note(self, error: Exception) -> None:
+        """Say once that there is trouble, and again if it turns out to be one that will not pass by itself."""
         if isinstance(error, ConfigurationError) and not self._opened.done():
             self._opened.set_exception(error)
-        elif not self._opened.done():
-            _log.info("not connected to Redis yet: %s", error)
-        elif self._failures == 0:
-            self.reconnects += 1
-            _log.warning("lost the connection to Redis, and try to get it back: %s", error)
-        else:
-            _log.debug("still no connection to Redis: %s", error)
+            return
+        is_first = self._failures == 0
+        self.reconnects += is_first and self._opened.done()
+        is_expected = isinstance(error, BrokerUnavailable)
+        is_news = is_first or (not is_expected and str(error) != self._noted)
+        self._noted = str(error)
+        _log.log(
+            logging.WARNING if is_news else logging.DEBUG,
+            "no connection to Redis, and another attempt soon: %s",
+            error,
+            exc_info=None if is_expected or isinstance(error, ConfigurationError) else error,
+        )
 
     async def _listen(self) -> None:
         pubsub = PubSub(self._take)
@@ -294,9 +307,7 @@ class Subscriber:
         try:
             async with asyncio.timeout(self._pace.patience):
                 while True:
-                    parts = [await self._store.survey(chunk, self._node, "-") for chunk in chunks[:-1]]
-                    self._marker = (next(self._tokens), asyncio.get_running_loop().create_future())
-                    parts.append(await self._store.survey(chunks[-1], self._node, self._marker[0]))
+                    parts = [await self._ask(chunk) for chunk in chunks]
                     await self._marker[1]
                     if len({part.epoch for part in parts}) == 1:
                         return _joined(parts)
@@ -304,6 +315,18 @@ class Subscriber:
             raise BrokerUnavailable(
                 f"Redis was asked to publish, and nothing came within {self._pace.patience:g} s"
             ) from None
+
+    async def _ask(self, channels: Sequence[str]) -> Survey:
+        """One survey. It goes over another connection than the one that listens: if that turns out to be broken, it is no
+        reason to give up both."""
+        try:
+            return await self._ask_once(channels)
+        except BrokerUnavailable:
+            return await self._ask_once(channels)
+
+    async def _ask_once(self, channels: Sequence[str]) -> Survey:
+        self._marker = (next(self._tokens), asyncio.get_running_loop().create_future())
+        return await self._store.survey(channels, self._node, self._marker[0])
 
     # -- what comes ------------------------------------------------------------------------------------------------------
 
