@@ -57,7 +57,8 @@ def test_a_url_that_means_nothing_is_refused_at_once(url: str) -> None:
 def test_passwords_are_not_shown() -> None:
     """Neither in what a publisher looks like nor in an error."""
     assert target_of("http://me:hunter2@hub").shown == "http://me:***@hub"
-    for url in ("http://:hunter2@", "sqlite://:hunter2@h/x.db"):
+    hasty = [f"redis://me:hunter2{sign}x@h/0" for sign in "/?#"]  # nobody has encoded it
+    for url in ("http://:hunter2@", "sqlite://:hunter2@h/x.db", "redis://me:hunter2@h/zero", *hasty):
         with pytest.raises(ConfigurationError) as caught:
             target_of(url)
         assert "hunter2" not in str(caught.value)

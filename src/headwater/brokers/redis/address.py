@@ -26,7 +26,7 @@ _EXPECTED = (
 # urllib's parser knows one host per URL.
 _URL = re.compile(
     r"(?P<scheme>rediss?(?:\+sentinel)?)://(?:(?P<user>[^:@/?#]*)(?::(?P<password>[^@/?#]*))?@)?(?P<places>[^@/?#]+)"
-    r"(?P<path>(?:/[^/?#]+)*)/?(?:\?(?P<query>[^#]*))?\Z"
+    r"(?P<path>(?:/[^@/?#]+)*)/?(?:\?(?P<query>[^@#]*))?\Z"  # a later @ ends a password that is not encoded
 )
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^\[\]:,@/]+))(?::(?P<port>\d{1,5}))?\Z")
 
