@@ -89,12 +89,10 @@ def test_the_report_shows_what_redis_adds() -> None:
     """Ways with their ratios, rates, and the work of both sides."""
     text = report(Results(latency=LATENCY, work=WORK))
     assert "| publisher, Redis, node, one stream                  |         1.40x |   0.28 |   0.50 |" in text
-    assert "| 64 at once                        |    4,000 |                       0.25 |        30% |" in text
-    assert (
-        "| Redis: taking it in                           |            120 |                   60.0 |           9.00 |"
-        in text
-    )
-    assert "| a second of an idle node             |  60.0 |   500 |" in text
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "| 64 at once | 4,000 | 0.25 | 30% |" in rows
+    assert "| Redis: taking it in | 120 | 60.0 | 9.00 |" in rows
+    assert "| a second of an idle node | 60.0 | 500 |" in rows
     assert "2,000 at once, 10,000 a second. A node has 3 connections" in text
 
 
