@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from headwater.event import Event
 from tests.e2e.test_quickstart import block
 from tests.support.redis import SharedServers, running_redis
 from tests.support.server import running
+from tests.support.waiting import PATIENCE
 
 PAGE = "docs/howto/publish.md"
 Place = Literal["sqlite", "redis", "hub"]
@@ -76,6 +77,15 @@ async def test_ids_are_the_same_wherever_they_come_from(
         assert [str(event.position) for event in await logged(log)] == ids
 
 
+async def until_published(publish: Callable[[], Awaitable[object]]) -> None:
+    """As a program does: again while the log is away. A busy machine takes longer to connect than these tests wait."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(BrokerUnavailable):
+                await publish()
+                return
+
+
 @pytest.mark.parametrize("in_context", [True, False])
 async def test_redis_away_and_back(tmp_path: Path, in_context: bool) -> None:
     """A publish waits as long as the URL says and then says when to come back; the publisher is as good as before when
@@ -93,10 +103,10 @@ async def test_redis_away_and_back(tmp_path: Path, in_context: bool) -> None:
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable) as caught:
             await publish(2)
-        assert 0.25 < time.monotonic() - began < 5
+        assert 0.25 < time.monotonic() - began < PATIENCE
         assert caught.value.retry_after
         await server.restart()
-        await publish(2)
+        await until_published(lambda: publish(2))
         await publish(2)
         await events.aclose()
         assert [event.data for event in await logged(server.url())] == ["1", "2"]
@@ -109,9 +119,9 @@ async def test_redis_that_is_not_there_yet(tmp_path: Path) -> None:
         async with headwater.publisher(server.url(wait=0.1)) as events:
             for _ in range(2):
                 with pytest.raises(BrokerUnavailable):
-                    await events.publish("room:42")
+                    await events.publish("room:42", idempotency_key="k")
             await server.restart()
-            await events.publish("room:42")
+            await until_published(lambda: events.publish("room:42", idempotency_key="k"))
         assert len(await logged(server.url())) == 1
 
 
