@@ -207,7 +207,7 @@ SELECT
         SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             AND (classid::bigint << 32) | objid::bigint = %(key)s
-    ) OR EXISTS (SELECT FROM {home}.head WHERE leads_until > clock_timestamp()),
+    ) OR EXISTS (SELECT FROM {home}.lease WHERE until > clock_timestamp()),
     (SELECT coalesce(bool_and(capture_until > clock_timestamp()), true) FROM {home}.state),
     (SELECT count(*) FROM (SELECT FROM {home}.outbox LIMIT %(most)s) AS counted),
     (SELECT extract(epoch FROM clock_timestamp() - at)::float8 FROM {home}.outbox ORDER BY seq LIMIT 1)

@@ -94,6 +94,10 @@ def _defaults(options: Options) -> dict[str, Any]:
         "default_transaction_isolation": r"read\ committed",  # what waits for a lock must see what it waited for
         "enable_seqscan": "off",  # a plan that was made while a table was small would be kept when it is large
         "jit": "off",
+        # A node that is gone without a word must not keep its session, and with it the leaders' lock.
+        "tcp_keepalives_idle": 10,
+        "tcp_keepalives_interval": 3,
+        "tcp_keepalives_count": 3,
     }
     return {
         "application_name": "headwater",

@@ -1,7 +1,9 @@
 """The duty of leading: in one node at a time, to take from the outbox and to apply retention.
 
-Who holds the advisory lock of leaders in its session leads, and gets a number that each change is checked against; a
-session that breaks gives the lock back by itself. Behind a pooler that lends sessions out it is a lease of some seconds.
+Who leads says so every few seconds, and has a number that each change is checked against. It also holds the advisory
+lock of leaders, if it can: a session that breaks gives the lock back by itself, and another takes over at once. One that
+holds on to the lock and does nothing is replaced when its lease is over, and so is one behind a pooler, where a session
+cannot hold anything.
 
 While there is something to do it looks every few milliseconds, and says in the table `state` until when it will, so that
 nobody needs to tell it. When it has had nothing to do for a while it lets that time pass, waits for the transactions
@@ -26,12 +28,13 @@ from headwater.errors import BrokerUnavailable
 
 INTERVAL = 0.010  # seconds between looks while there is something to do
 BUSY_FOR = 0.5  # seconds after the last row for which that is assumed
-AWAKE = 3.0  # seconds for which nobody needs to tell; said again when half of them are over
+LINGERING = 0.025  # seconds between looks until the time is over for which nobody needs to tell
+AWAKE = 10.0  # seconds of that time; said again when half of them are over, which costs a dead row each time
 WARY = 0.1  # seconds between looks while transactions are under way that may have found it awake
 FALLBACK = 1.0  # seconds between looks while it sleeps
 POLL = 0.05  # the same where nobody can tell
 TRY = 0.5  # seconds between attempts to lead
-LEASE = 10.0  # seconds for which one leads without a session
+LEASE = 6.0  # seconds for which one leads without saying so again
 RENEWAL = 60.0  # seconds between renewals of the leases of publishers and triggers
 ROWS = 500  # taken at once
 BYTES = 4 << 20  # of data in them
@@ -74,6 +77,7 @@ class Leader:
         self._lock = lock_key(options.schema, "lead")
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._is_told = True
+        self._has_lock = False
         self._number: int | None = None
         self._next_try = 0.0
 
@@ -84,6 +88,7 @@ class Leader:
     async def begin(self, is_told: bool) -> None:
         """See `session.Duty`."""
         self._is_told = is_told
+        self._has_lock = False
         self._number = None
         self._next_try = 0.0
 
@@ -101,11 +106,10 @@ class Leader:
         return min(await self._take(now), await self._upkeep.step(self._link, now))
 
     async def _try(self) -> bool:
-        if self._is_told:
-            (has_lock,) = await self._link.row("try_lock", key=self._lock)
-            if not has_lock:
-                return False
-        (number,) = await self._link.row("lead", name=self._name, session=self._is_told, key=self._lock, seconds=LEASE)
+        """Lead, if nobody does."""
+        if self._is_told and not self._has_lock:
+            (self._has_lock,) = await self._link.row("try_lock", key=self._lock)
+        (number,) = await self._link.row("lead", name=self._name, has_lock=self._has_lock, seconds=LEASE)
         if number is None:
             await self._unlock()
             return False
@@ -114,7 +118,7 @@ class Leader:
         self._low = LowWater()
         self._upkeep = Upkeep(self._retention)
         self._busy_until = self._now() + BUSY_FOR
-        self._awake_until = self._renewed = 0.0
+        self._awake_until = self._renewed = self._promised = 0.0
         self._wary: set[str] | None = None
         self._is_asleep = False
         await self._link.row("enter", epoch="", pos=0)  # a copied database must not pass for the original
@@ -126,7 +130,8 @@ class Leader:
         return True
 
     async def _unlock(self) -> None:
-        if self._is_told:
+        if self._has_lock:
+            self._has_lock = False
             await self._link.row("unlock", key=self._lock)
 
     async def _step_down(self) -> float:
@@ -137,24 +142,22 @@ class Leader:
 
     async def _renew(self, now: float) -> bool:
         """Say that the outbox is taken care of, if it is time; whether this still leads."""
-        is_busy = now < self._busy_until
-        if self._is_told:
-            awake = AWAKE if is_busy and self._awake_until - now < AWAKE / 2 else None
-            is_due = awake is not None or now - self._renewed > RENEWAL
-        else:
-            awake = RENEWAL
-            is_due = now - self._renewed > LEASE / 3
-        if not is_due:
+        is_busy = now < self._busy_until or not self._is_told  # nobody can tell one who is not told
+        awake = AWAKE if is_busy and self._awake_until - now < AWAKE / 2 else None
+        promises = now - self._promised > RENEWAL
+        if awake is None and not promises and now - self._renewed < LEASE / 3:
             return True
         (leads,) = await self._link.row(
             "renew",
             leader=self._number,
-            publish=self._options.publish_for,
-            capture=None if self._mapping is None else self._options.capture_for,
+            seconds=LEASE,
+            publish=self._options.publish_for if promises else None,
+            capture=self._options.capture_for if promises and CHANGED in self._kinds else None,
             awake=awake,
-            lease=None if self._is_told else LEASE,
         )
         self._renewed = now
+        if promises:
+            self._promised = now
         if awake is not None:
             self._awake_until = self._now() + awake
         return bool(leads)
@@ -184,8 +187,10 @@ class Leader:
             return INTERVAL if now < self._busy_until else POLL
         if self._is_asleep:
             return FALLBACK
-        if now < self._busy_until or self._now() < self._awake_until:
+        if now < self._busy_until:
             return INTERVAL
+        if self._now() < self._awake_until:
+            return LINGERING
         (names,) = await self._link.row("writers")
         self._wary = set(names) if self._wary is None else self._wary & set(names)
         if self._wary:

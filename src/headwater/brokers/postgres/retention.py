@@ -13,7 +13,7 @@ from headwater.brokers.base import Retention, Rule
 from headwater.brokers.postgres.link import Link
 from headwater.brokers.shared import rule_for
 
-STEP = 200  # events removed in one step: some milliseconds, for each may lie in a page of its own
+STEP = 1000  # events removed in one step: some milliseconds
 SURVEY = 200  # channels looked at in one step
 SPARED = 5000  # milliseconds: younger events stay, so that a node that was busy for a moment still sees them
 AHEAD = 60_000  # milliseconds: events from later than that are of a clock that was put back since, and not young

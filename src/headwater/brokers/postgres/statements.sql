@@ -115,10 +115,10 @@ SELECT pg_try_advisory_lock(%(key)s)
 SELECT pg_advisory_unlock(%(key)s)
 
 -- name: lead
-SELECT headwater.lead(%(name)s, %(session)s, %(key)s, %(seconds)s)
+SELECT headwater.lead(%(name)s, %(has_lock)s, %(seconds)s)
 
 -- name: renew
-SELECT headwater.renew(%(leader)s, %(publish)s, %(capture)s, %(awake)s, %(lease)s)
+SELECT headwater.renew(%(leader)s, %(seconds)s, %(publish)s, %(capture)s, %(awake)s)
 
 -- name: lapse
 -- Whether changes of rows have gone unnoticed because nobody took them for too long.

@@ -140,7 +140,20 @@ class Writer:
             psycopg.Error, OSError, HeadwaterError: that is not possible.
         """
         async with self._using:
-            return await self._enter()
+            try:
+                return await self._enter()
+            except (psycopg.OperationalError, OSError):
+                await self._forsake()  # a connection may have died unnoticed while it was idle; a new one tells
+            try:
+                return await self._enter()
+            except BaseException:
+                await self._forsake()
+                raise
+
+    async def _forsake(self) -> None:
+        """Never trust a connection again that has failed."""
+        self._has_entered = False
+        await self._link.close()
 
     async def _enter(self) -> tuple[str, int]:
         known = self._seen()
@@ -212,8 +225,7 @@ class Writer:
                 append.is_sent = True
             return await self._call(group, operation)
         except BaseException:
-            self._has_entered = False
-            await self._link.close()  # a connection that failed is not trusted again
+            await self._forsake()
             raise
 
     async def _call(self, group: Group, operation: UUID) -> Answer:

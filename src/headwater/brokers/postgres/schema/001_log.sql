@@ -15,8 +15,7 @@ CREATE TABLE headwater.head (
     identity text, -- of the database this life is in (see `identity`); null until the first node came
     incarnation uuid NOT NULL DEFAULT gen_random_uuid(), -- begins the idempotency keys of what goes to another broker
     fence bigint NOT NULL DEFAULT 0, -- the number of the leader; each new one raises it
-    leader text, -- who that is, for people to read
-    leads_until timestamptz -- null where the leader holds an advisory lock, which cannot outlive its session
+    leader text -- who that is or was, for people to read
 );
 
 CREATE TABLE headwater.log (

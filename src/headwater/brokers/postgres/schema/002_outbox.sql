@@ -22,7 +22,15 @@ CREATE TABLE headwater.state (
     awake_until timestamptz NOT NULL DEFAULT '-infinity' -- until then the leader looks by itself, and need not be told
 );
 
+-- One row: until when somebody leads. The leader says every few seconds that it still does.
+CREATE TABLE headwater.lease (
+    id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    has_lock boolean NOT NULL DEFAULT true, -- of the advisory lock, which goes when its session does
+    until timestamptz NOT NULL DEFAULT '-infinity'
+);
+
 INSERT INTO headwater.state DEFAULT VALUES;
+INSERT INTO headwater.lease DEFAULT VALUES;
 
 -- Tell the leader, unless it is awake. Telling has its price: transactions that notify are committed one after the other,
 -- in the whole cluster. To be called after the row was inserted, because from then on the leader sees that a
@@ -123,29 +131,34 @@ SELECT current_setting('transaction_isolation'), h.epoch, n.pos, (
 ) FROM headwater.head AS h, headwater.newest AS n
 $body$;
 
--- Become the leader, whose number is the answer; null if there is another. With `session` the caller holds the advisory
--- lock of leaders in its session. Without, behind a pooler that lends sessions out, it leads for some seconds only, and
--- has to say so again in time.
-CREATE FUNCTION headwater.lead(name text, session boolean, lock_key bigint, seconds double precision) RETURNS bigint
+-- Become the leader, whose number is the answer; null if there is another. Who has the advisory lock of leaders knows that
+-- the last one who had it is gone, and takes its place at once. Without it, because another session holds on to it and does
+-- nothing, or behind a pooler that lends sessions out, one has to wait until the lease is over. Either way the number
+-- makes sure that a leader who was only believed to be gone changes nothing any more.
+CREATE FUNCTION headwater.lead(name text, has_lock boolean, seconds double precision) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
     head headwater.head;
+    lease headwater.lease;
 BEGIN
     SELECT * INTO STRICT head FROM headwater.head FOR UPDATE;
-    IF head.leads_until > clock_timestamp() OR (NOT session AND NOT pg_try_advisory_xact_lock(lock_key)) THEN
+    SELECT * INTO STRICT lease FROM headwater.lease;
+    IF lease.until > clock_timestamp() AND NOT (has_lock AND lease.has_lock) THEN
         RETURN NULL;
     END IF;
-    UPDATE headwater.head AS h SET fence = h.fence + 1, leader = name,
-        leads_until = CASE WHEN NOT session THEN clock_timestamp() + seconds * interval '1 second' END;
+    UPDATE headwater.head AS h SET fence = h.fence + 1, leader = name;
+    UPDATE headwater.lease AS l SET has_lock = lead.has_lock,
+        until = clock_timestamp() + seconds * interval '1 second';
     RETURN head.fence + 1;
 END
 $body$;
 
--- The leader says that it is there: it takes from the outbox, and for `awake` seconds need not be told. With `lease` it
--- goes on leading without a session for so long. Answers false to one who leads no more.
+-- The leader says that it goes on for so many seconds; and, unless these are null, that publishers and triggers may count
+-- on it for so long, and that it need not be told for so long. Answers false to one who leads no more.
 CREATE FUNCTION headwater.renew(
-    leader bigint, publish double precision, capture double precision, awake double precision, lease double precision
+    leader bigint, seconds double precision,
+    publish double precision, capture double precision, awake double precision
 ) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
@@ -156,12 +169,12 @@ BEGIN
     IF head.fence <> leader THEN
         RETURN false;
     END IF;
-    INSERT INTO headwater.state AS s (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET
-        publish_until = greatest(s.publish_until, now + publish * interval '1 second'),
-        capture_until = coalesce(now + capture * interval '1 second', s.capture_until),
-        awake_until = coalesce(now + awake * interval '1 second', s.awake_until);
-    IF lease IS NOT NULL THEN
-        UPDATE headwater.head AS h SET leads_until = now + lease * interval '1 second';
+    UPDATE headwater.lease AS l SET until = now + seconds * interval '1 second';
+    IF coalesce(publish, capture, awake) IS NOT NULL THEN
+        INSERT INTO headwater.state AS s (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET
+            publish_until = coalesce(now + publish * interval '1 second', s.publish_until),
+            capture_until = coalesce(now + capture * interval '1 second', s.capture_until),
+            awake_until = coalesce(now + awake * interval '1 second', s.awake_until);
     END IF;
     RETURN true;
 END
