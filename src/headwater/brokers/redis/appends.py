@@ -32,8 +32,8 @@ MAX_WAITING_SIZE = 64 << 20  # characters of data in them
 MAX_BATCH = 500  # drafts in one pipeline, unless the first append alone has more
 MAX_BATCH_SIZE = 4 << 20  # characters of data in them, likewise
 REMEMBERED = 10  # times `wait` for which Redis remembers an append's answer
-BASE_PAUSE = 0.02  # seconds
-MAX_PAUSE = 0.5
+BASE_PAUSE = 0.02  # seconds between attempts, at first
+MAX_PAUSE = 0.5  # and later, unless that is much of `wait`
 
 
 class _Ticket(msgspec.Struct, eq=False):
@@ -168,13 +168,13 @@ class Appends:
             try:
                 line = await self._lane.line()
                 await self._keeper.refresh(self._calls, line, keeps=self._keeps)
-                await self._send_once(line, batch)
+                # Whoever gave up while we were connecting was told that nothing was appended.
+                await self._send_once(line, _open(batch))
             except (HeadwaterError, Refused) as error:
                 _trouble(batch, error)
-            batch = [ticket for ticket in batch if not ticket.future.done()]
-            if batch:
+            if batch := _open(batch):
                 await asyncio.sleep(random.uniform(0, pause))
-                pause = min(2 * pause, MAX_PAUSE)
+                pause = min(2 * pause, MAX_PAUSE, self._wait / 10)
 
     async def _send_once(self, line: Line, batch: Sequence[_Ticket]) -> None:
         """One pipeline; tickets that are not done afterwards should be sent again."""
@@ -227,6 +227,11 @@ class Appends:
             _fail(ticket, _conflict(ticket.drafts[told - 1]))
             return (), 0
         return tuple(Position(state.epoch, seq) for seq in told), size[0] if size else 0
+
+
+def _open(batch: Sequence[_Ticket]) -> list[_Ticket]:
+    """The tickets whose answer somebody still waits for."""
+    return [ticket for ticket in batch if not ticket.future.done()]
 
 
 def _pack_draft(draft: Draft, channel: int) -> tuple[int, str, str, str, str]:
