@@ -5,6 +5,7 @@ Pure: the same seed draws the same. Knows the rules of channels and permissions;
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Final
@@ -16,6 +17,9 @@ SECRET: Final = "torture torture torture torture torture torture!"
 """Signs the tokens of a run. The hubs it opens live as long as the run."""
 
 _RIGHTS: Final = ((), (), (), ("read",), ("audit",), ("read", "audit"), ("read", "audit", "staff"))
+_FEW: Final = 0.1
+"""Share of the streams that ask for a rare channel."""
+
 _LARGE: Final = 48 * 1024
 """Bytes of the events that fill socket buffers, so that slow streams lag and Redis' output buffers overflow."""
 
@@ -75,15 +79,21 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def listeners(plan: Plan) -> list[Listener]:
-    """The streams of a run. One in ten is slow, and has most channels: only much data makes slowness felt."""
+    """The streams of a run. One in ten is slow, and has half of all channels: only much data makes slowness felt. The last
+    quarter of the channels is asked for by few, so that nodes begin and cease to follow them all the time."""
     chance = random.Random(f"{plan.seed} listeners")
+    usual = plan.names[: math.ceil(0.75 * plan.channels)]
+    rare = plan.names[len(usual) :]
     found = []
     for number in range(plan.streams):
         slow = number % 10 == 9
-        most = plan.channels if slow else min(6, plan.channels)
+        wanted = len(usual) * 2 // 3 + 1 if slow else chance.randint(1, min(5, len(usual)))
+        channels = chance.sample(usual, min(wanted, len(usual)))
+        if rare and chance.random() < _FEW:
+            channels.append(chance.choice(rare))
         listener = Listener(
             number=number,
-            channels=tuple(chance.sample(plan.names, most if slow else chance.randint(1, most))),
+            channels=tuple(channels),
             permissions=frozenset(chance.sample(PERMISSIONS, chance.randint(0, len(PERMISSIONS)))),
             since=chance.choice(("now", "now", "now", "all")),
             slow=slow,

@@ -41,6 +41,7 @@ LINK: Final = (
     Kind(name="stall", target="link", shortest=0.5, longest=6, weight=3),
     Kind(name="stall up", target="link", shortest=0.5, longest=6),
     Kind(name="stall down", target="link", shortest=0.5, longest=6),
+    Kind(name="answers lost", target="link", shortest=0.2, longest=1.5, weight=4),
     Kind(name="delay", target="link", shortest=1, longest=4),
     Kind(name="trickle", target="link", shortest=0.5, longest=2),
     Kind(name="half close up", target="link"),

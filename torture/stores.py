@@ -211,6 +211,11 @@ async def _break(link: Proxy, fault: Fault) -> None:
             link.stall({"stall up": "up", "stall down": "down"}.get(fault.kind))  # type: ignore[arg-type] # mypy widens literals in a dict
             await asyncio.sleep(fault.length)
             link.resume()
+        case "answers lost":  # what is asked arrives and is done, and whoever asked cannot know
+            link.stall("down")
+            await asyncio.sleep(fault.length)
+            await link.drop()
+            link.resume()
         case "delay":
             link.slow(delay=0.01 + 0.2 * fault.dice)
             await asyncio.sleep(fault.length)

@@ -32,7 +32,9 @@ def test_streams_differ() -> None:
     assert {listener.since for listener in found} == {"now", "all"}
     assert sum(listener.slow for listener in found) == 20
     assert all(listener.channels and set(listener.channels) <= set(PLAN.names) for listener in found)
-    assert len({channel for listener in found for channel in listener.channels}) == 50
+    users = Counter(channel for listener in found for channel in listener.channels)
+    assert len(users) > 40
+    assert sum(count <= 5 for count in users.values()) > 5
 
 
 def test_events_are_told_apart() -> None:
