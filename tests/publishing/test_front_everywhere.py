@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 
@@ -16,12 +16,13 @@ from headwater.brokers import open_broker
 from headwater.errors import BrokerUnavailable, ConfigurationError
 from headwater.event import Event
 from tests.e2e.test_quickstart import block
+from tests.support.postgres import shared_server
 from tests.support.redis import SharedServers, running_redis
 from tests.support.server import running
 from tests.support.waiting import PATIENCE
 
 PAGE = "docs/howto/publish.md"
-Place = Literal["sqlite", "redis", "hub"]
+Place = Literal["sqlite", "redis", "postgres", "hub"]
 
 
 async def logged(log: str) -> list[Event]:
@@ -40,11 +41,14 @@ async def places(place: Place, folder: Path, redis: SharedServers) -> AsyncItera
     if place == "hub":
         async with running(["serve", "--dev", "--port", "0", "--broker", log]) as server:
             yield server.url, log
+    elif place == "postgres":
+        with shared_server(18).database() as log:
+            yield log, log
     else:
         yield log, log
 
 
-@pytest.mark.parametrize("place", ["sqlite", "redis", "hub"])
+@pytest.mark.parametrize("place", get_args(Place))
 async def test_the_pages_example(place: Place, tmp_path: Path, redis_servers: SharedServers) -> None:
     """Coroutines and plain functions publish what they say, in order, with all that belongs to it."""
     example: dict[str, Any] = {}
@@ -62,7 +66,7 @@ async def test_the_pages_example(place: Place, tmp_path: Path, redis_servers: Sh
     ]
 
 
-@pytest.mark.parametrize("place", ["sqlite", "redis", "hub"])
+@pytest.mark.parametrize("place", get_args(Place))
 async def test_ids_are_the_same_wherever_they_come_from(
     place: Place, tmp_path: Path, redis_servers: SharedServers
 ) -> None:
