@@ -195,6 +195,19 @@ class Client:
 
     async def _connect(self, port: int) -> tuple[bool, str]:
         """One connection from beginning to end; whether it was ever open, and why it ended."""
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN):
+                connection = await self._open(port)
+        except (OSError, TimeoutError):
+            return False, "unreachable"
+        try:
+            connection.transport.write(self._request())
+            why = await self._stay(connection)
+        finally:
+            self._leave(connection)
+        return self.is_open, why
+
+    async def _open(self, port: int) -> Connection:
         sock = socket.socket()
         sock.setblocking(False)
         if self._listener.slow:
@@ -203,18 +216,12 @@ class Client:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_WITHIN):
-                await loop.sock_connect(sock, ("127.0.0.1", port))
-                _, connection = await loop.create_connection(lambda: Connection(self), sock=sock)
-        except (OSError, TimeoutError):
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+            _, connection = await loop.create_connection(lambda: Connection(self), sock=sock)
+        except BaseException:
             sock.close()
-            return False, "unreachable"
-        try:
-            connection.transport.write(self._request())
-            why = await self._stay(connection)
-        finally:
-            self._leave(connection)
-        return self.is_open, why
+            raise
+        return connection
 
     async def _poll(self, port: int) -> tuple[bool, str]:
         """A poll instead of a connection."""

@@ -216,9 +216,9 @@ class World:
     async def _replace_publisher(self, index: int) -> None:
         killed = self.publishers[index]
         await killed.kill()
+        self.publishers[index] = await self._publisher(index)
         self._acknowledged += killed.reported.acknowledged
         self._refusals += killed.reported.refusals
-        self.publishers[index] = await self._publisher(index)
 
     async def check_alive(self) -> None:
         """Note and replace nodes that have ended by themselves."""
