@@ -282,7 +282,7 @@ async def test_a_cancelled_append_that_has_not_gone_never_goes(redis_servers: Sh
             await put(store)
             await proxy.cut()
             appends = [asyncio.create_task(put(store, data=str(number))) for number in range(3)]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
             appends[1].cancel()
             await asyncio.sleep(0)
             await proxy.restore()

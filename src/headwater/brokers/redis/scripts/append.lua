@@ -56,7 +56,7 @@ local function remembered_keys()
   return known
 end
 
-local known, fresh = remembered_keys(), {}
+local known, fresh, size = remembered_keys(), {}, 0
 seqs = {}
 for i, draft in ipairs(asked.drafts) do
   local key, print = draft[4], draft[5]
@@ -69,6 +69,7 @@ for i, draft in ipairs(asked.drafts) do
   else
     fresh[#fresh + 1] = draft
     seqs[i] = head + #fresh
+    size = size + #draft[3]
     if key ~= '' then
       known[key] = {seqs[i], print}
     end
@@ -78,51 +79,66 @@ if #fresh == 0 then
   return {state(log), 'done', seqs}
 end
 
-local channels = {}
-for i, rule in ipairs(asked.channels) do
-  channels[i] = load_channel(rule.name, KEYS[FIXED + 1 + i])
+local channels = load_channels(names_of(asked.channels), FIXED + 1)
+local has_keys, is_later = next(known) ~= nil, time > log.time
+if has_keys then
+  redis.call('LLEN', KEY_ORDER)
 end
-redis.call('XLEN', TIMES)
-redis.call('LLEN', KEY_ORDER)
-for _, set in ipairs({OLDEST, NAMES, EMPTY}) do
-  redis.call('ZCARD', set)
+if is_later then
+  redis.call('XLEN', TIMES)
+end
+
+local function tolerated(rule)
+  return math.min(math.floor(math.max(rule.count, 0) / 10), SLACK)
+end
+
+for i, rule in ipairs(asked.channels) do
+  local channel = channels[i]
+  local is_new = channel.events == 0 or not channel.last
+  if is_new or is_over(rule, channel.events + #fresh - tolerated(rule), channel.bytes + size) then
+    check_sets()
+    break
+  end
 end
 
 -- From here on everything is written. An entry with the id that ours must have, or a later one, is not ours: somebody has
 -- put it there by hand, or it is left from a log that was deleted.
 
+-- Add an entry; true if all others had to give way.
 local function add(stream, id, ...)
   local reply = redis.pcall('XADD', stream, id, ...)
   if type(reply) == 'table' then
     redis.call('UNLINK', stream)
     redis.call('XADD', stream, id, ...)
+    return true
   end
 end
 
--- The stream of a channel with no events is new, or it is left from another log, or it was evicted or deleted by hand.
+-- From here on a channel has nothing but what is appended now.
 local function begin_channel(channel, seq)
   log.bytes = log.bytes - channel.bytes
   channel.events, channel.bytes = 0, 0
-  redis.call('UNLINK', channel.stream)
   redis.call('ZADD', OLDEST, text(seq), channel.name)
   redis.call('ZADD', NAMES, 0, channel.name)
   redis.call('ZREM', EMPTY, channel.name)
 end
 
 redis.call('SET', OPERATION, cmsgpack.pack({log.epoch, seqs}), 'PX', text(asked.remembered))
-if time > log.time then
+if is_later then
   add(TIMES, text(time) .. '-' .. text(head + 1), 's', '')
 end
 for i, draft in ipairs(fresh) do
   local number, meta, data, key, print = unpack(draft)
-  local channel, seq = channels[number], head + i
-  if channel.events == 0 or not channel.last then
+  local channel, seq, id = channels[number], head + i, text(head + i) .. '-' .. text(time)
+  local previous = channel.last and parse_id(channel.last) or log.floor
+  if not channel.last then
+    redis.call('UNLINK', channel.stream)  -- if there is one, it is of another log
+  end
+  if add(channel.stream, id, 'v', text(previous), 'm', meta, 'd', data) or channel.events == 0 or not channel.last then
     begin_channel(channel, seq)
   end
-  local previous = channel.last and parse_id(channel.last) or log.floor
-  channel.last = text(seq) .. '-' .. text(time)
+  channel.last, channel.is_touched = id, true
   channel.events, channel.bytes, log.bytes = channel.events + 1, channel.bytes + #data, log.bytes + #data
-  add(channel.stream, channel.last, 'v', text(previous), 'm', meta, 'd', data)
   if key ~= '' then
     redis.call('HSET', KEY_MEMORY, key, text(time) .. ' ' .. text(seq) .. ' ' .. print)
     redis.call('RPUSH', KEY_ORDER, text(seq) .. ' ' .. key)
@@ -131,19 +147,26 @@ for i, draft in ipairs(fresh) do
   redis.call('PUBLISH', asked.events .. channel.name, table.concat(numbers, ' ') .. '\n' .. meta .. data)
 end
 log.head, log.time = head + #fresh, time
+local last, sizes = {}, {}
 for _, channel in ipairs(channels) do
-  redis.call('HSET', LAST, channel.name, channel.last)
-  redis.call('HSET', SIZE, channel.name, text(channel.bytes))
+  if channel.is_touched then  -- the others' drafts were all known
+    last[#last + 1], last[#last + 2] = channel.name, channel.last
+    sizes[#sizes + 1], sizes[#sizes + 2] = channel.name, text(channel.bytes)
+  end
 end
+set_all(LAST, last)
+set_all(SIZE, sizes)
 
 -- Make room, a little more than was taken.
 local left = 2 * #fresh + MORE
 for i, rule in ipairs(asked.channels) do
-  local channel, slack = channels[i], math.min(math.floor(math.max(rule.count, 0) / 10), SLACK)
-  if left > 0 and is_over(rule, channel.events - slack, channel.bytes) then
+  local channel = channels[i]
+  if channel.is_touched and left > 0 and is_over(rule, channel.events - tolerated(rule), channel.bytes) then
     left = left - trim_by(rule, log, channel, left, now)
   end
 end
-forget_keys(now, asked.key_age, asked.keys, 2 * #fresh + MORE)
+if has_keys then
+  forget_keys(now, asked.key_age, asked.keys, 2 * #fresh + MORE)
+end
 save(log)
 return {state(log), 'done', seqs, log.bytes}

@@ -8,12 +8,10 @@
 local log = open_log(false)
 local now = asked.now > 0 and asked.now or clock()
 local channels = {}
-for i, name in ipairs(asked.channels) do
-  channels[name] = load_channel(name, KEYS[FIXED + i])
+for _, channel in ipairs(load_channels(asked.channels, FIXED)) do
+  channels[channel.name] = channel
 end
-for _, set in ipairs({NAMES, EMPTY}) do
-  redis.call('ZCARD', set)
-end
+check_sets()
 save(log)
 
 local removed = 0

@@ -9,7 +9,7 @@
 
 local FIXED = 10  -- how many names of keys are the same for every script
 local LOG, LIVES, LAST, SIZE, OLDEST, NAMES, EMPTY, TIMES, KEY_MEMORY, KEY_ORDER = unpack(KEYS, 1, FIXED)
-local CHUNK = 1000  -- arguments that unpack() gets at once; Lua's stack holds some thousands
+local CHUNK = 1000  -- arguments that unpack() gets at once, an even number; Lua's stack holds some thousands
 local MAX_LIVES = 1000  -- lives of Redis that are remembered
 
 local caller = cmsgpack.unpack(ARGV[1])
@@ -41,6 +41,12 @@ local function get_all(hash, fields)
     end
   end
   return values
+end
+
+local function set_all(hash, fields_and_values)
+  for first = 1, #fields_and_values, CHUNK do
+    redis.call('HSET', hash, unpack(fields_and_values, first, math.min(first + CHUNK - 1, #fields_and_values)))
+  end
 end
 
 local function load_log()

@@ -8,13 +8,8 @@
 local log = open_log(false)
 local now = asked.now > 0 and asked.now or clock()
 local removed, done = 0, 0
-local channels = {}
-for i, rule in ipairs(asked.channels) do
-  channels[i] = load_channel(rule.name, KEYS[FIXED + i])
-end
-for _, set in ipairs({OLDEST, NAMES, EMPTY}) do
-  redis.call('ZCARD', set)
-end
+local channels = load_channels(names_of(asked.channels), FIXED)
+check_sets()
 save(log)
 
 -- Also brings in line what the channel has and what is written about it, which part ways when a key was evicted, or deleted

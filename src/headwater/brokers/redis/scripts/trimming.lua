@@ -9,11 +9,31 @@ local function is_young(time, now)
   return now - SPARED < time and time <= now + AHEAD
 end
 
--- What is known of a channel, before anything is changed.
-local function load_channel(name, stream)
-  local last, size = redis.call('HGET', LAST, name), redis.call('HGET', SIZE, name)
-  local events = redis.call('XLEN', stream)
-  return {name = name, stream = stream, last = last, events = events, bytes = tonumber(size or 0)}
+-- What is known of channels, before anything is changed. Their streams are the KEYS after `before`.
+local function load_channels(names, before)
+  local last, sizes = get_all(LAST, names), get_all(SIZE, names)
+  local channels = {}
+  for i, name in ipairs(names) do
+    local stream = KEYS[before + i]
+    local events = redis.call('XLEN', stream)
+    channels[i] = {name = name, stream = stream, last = last[i], events = events, bytes = tonumber(sizes[i] or 0)}
+  end
+  return channels
+end
+
+local function names_of(rules)
+  local names = {}
+  for i, rule in ipairs(rules) do
+    names[i] = rule.name
+  end
+  return names
+end
+
+-- Fail now and not later if a key is of another type than it should be: so long as nothing is written.
+local function check_sets()
+  redis.call('ZCARD', OLDEST)
+  redis.call('ZCARD', NAMES)
+  redis.call('ZCARD', EMPTY)
 end
 
 -- Remember how far an empty channel had come, and forget what has been empty longest: its last seq becomes the floor of all
