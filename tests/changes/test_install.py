@@ -115,7 +115,7 @@ async def test_a_function_without_its_table_is_taken_away(own_database: Database
     own_database.run("DROP TABLE parts")
     said = Said()
     assert await install(connection, [], say=said.append) == 1
-    assert said == ["no table: drops headwater_parts_insert (1/1)"]
+    assert said == ["public.parts: drops what is left of headwater_parts_insert (1/1)"]
 
 
 async def test_nothing_is_done_if_a_rule_does_not_fit(own_database: Database, connection: Connection) -> None:

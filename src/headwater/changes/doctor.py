@@ -12,7 +12,6 @@ from typing import Any, Final
 import psycopg
 
 from headwater.brokers.base import Finding, Grade
-from headwater.brokers.postgres.migrate import lock_key
 from headwater.brokers.postgres.sql import migrations, quoted
 from headwater.changes.install import is_ours, wanted
 from headwater.changes.installed import Installed, read_installed
@@ -141,7 +140,7 @@ def _differences(should: Mapping[str, Trigger], present: Mapping[str, Installed]
 
 async def _flow(connection: Connection, home: str) -> AsyncIterator[Finding]:
     """Whether somebody takes what triggers write."""
-    state = await _row(connection, _STATE.format(home=quoted(home)), key=lock_key(home, "lead"), most=COUNTED)
+    state = await _row(connection, _STATE.format(home=quoted(home)), most=COUNTED)
     leads, captures, rows, age = state
     waiting = (
         f"{'over ' if rows >= COUNTED else ''}{rows} rows wait, the oldest for {age:.0f} s" if rows else "nothing waits"
@@ -203,11 +202,7 @@ ORDER BY 1
 
 _STATE: Final = """
 SELECT
-    EXISTS (
-        SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND (classid::bigint << 32) | objid::bigint = %(key)s
-    ) OR EXISTS (SELECT FROM {home}.lease WHERE until > clock_timestamp()),
+    EXISTS (SELECT FROM {home}.lease WHERE until > clock_timestamp()),
     (SELECT coalesce(bool_and(capture_until > clock_timestamp()), true) FROM {home}.state),
     (SELECT count(*) FROM (SELECT FROM {home}.outbox LIMIT %(most)s) AS counted),
     (SELECT extract(epoch FROM clock_timestamp() - at)::float8 FROM {home}.outbox ORDER BY seq LIMIT 1)

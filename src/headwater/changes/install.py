@@ -154,13 +154,18 @@ async def plan(connection: Connection, rules: Sequence[Rule], home: str) -> list
 
 def _removals(home: str, should: Mapping[str, Trigger], present: Mapping[str, Installed]) -> Iterator[Step]:
     gone = [each for each in present.values() if each.name not in should or _is_elsewhere(each, should[each.name])]
-    for place in dict.fromkeys(each.place for each in gone):
-        here = [each for each in gone if each.place == place]
+    for place in dict.fromkeys(_place(each) for each in gone):
+        here = [each for each in gone if _place(each) == place]
         yield Step(
-            ".".join(place) if place else "no table",
-            tuple(f"drops {each.name}" for each in here),
+            ".".join(place),
+            tuple(f"drops {each.name}" if each.place else f"drops what is left of {each.name}" for each in here),
             tuple(statement for each in here for statement in drop(home, each.name, each.place)),
         )
+
+
+def _place(each: Installed) -> tuple[str, str]:
+    """The table that a trigger is on, or was when it was made."""
+    return each.place or (each.schema, each.table)
 
 
 def _is_elsewhere(each: Installed, trigger: Trigger) -> bool:

@@ -90,7 +90,7 @@ class Relay:
 
     async def stop(self) -> None:
         """Let what is being handed over arrive, and end. Idempotent."""
-        session, self._session = self._session, None
+        session, self._session, self._leader = self._session, None, None
         if session is not None:
             await session.stop()
 
