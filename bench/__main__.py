@@ -10,8 +10,10 @@ from pathlib import Path
 
 from bench import machine, output
 from bench.build import BuildFailed, build_programs
-from bench.results import bars
+from bench.costs import costs_of
+from bench.results import Results, bars
 from bench.scenarios import QUICK, Plan
+from bench.simulation.costs import Costs, CostsMissing
 from bench.suite import REDIS, Order, Suite
 from bench.systems import SYSTEMS
 
@@ -48,6 +50,16 @@ def order(found: argparse.Namespace, most_streams: int) -> Order:
     )
 
 
+def costs_or_note(results: Results) -> Costs | None:
+    """What the simulation needs; None, and a note if everything was measured and yet makes no sense."""
+    try:
+        return costs_of(results)
+    except CostsMissing as error:
+        if results.fan_out and results.work:
+            results.notes.append(f"There are no new costs for docs/scaling.md: {error}.")
+        return None
+
+
 def main() -> int:
     """Run. Returns 1 if a promise is broken or a measurement failed."""
     found = arguments()
@@ -69,11 +81,12 @@ def main() -> int:
         about["others"] = f"used {company.share():.0%} of its cores"
         note = f"The machine was not quiet: other processes {about['others']}."
         results.notes.append(f"{note} Rates and latencies are worse than they could be.")
+    costs = costs_or_note(results)
     text = output.as_text(results, about, (time.monotonic() - started) / 60)
     full = not (found.quick or found.only or found.subscribers or found.no_docs)
-    output.write(results, about, [found.out, output.DOCS] if full else [found.out])
+    output.write(results, about, costs, [found.out, output.DOCS] if full else [found.out])
     if full:
-        output.renew_pages(results, about, text)
+        output.renew_pages(about, costs, text)
     print(f"\n{text}\n\nThe files are in {found.out}{', and docs/ is renewed' if full else ''}.")
     return 0 if all(bar.met for bar in bars(results)) and not results.failures else 1
 

@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.build import SOURCES
-from bench.costs import costs_of
 from bench.marks import renewed
 from bench.plot import plot
 from bench.report import report
 from bench.results import Results, bars, rows
 from bench.simulation import page as scaling
+from bench.simulation.costs import Costs
 from bench.simulation.costs import as_json as costs_as_json
 
 OUT = SOURCES / "out"
@@ -60,9 +60,8 @@ def as_plot(results: Results, about: dict[str, str]) -> str:
     )
 
 
-def write(results: Results, about: dict[str, str], directories: Sequence[Path]) -> None:
-    """The JSON file and the plot, into each directory; the costs too, where the run has all of them."""
-    costs = costs_of(results)
+def write(results: Results, about: dict[str, str], costs: Costs | None, directories: Sequence[Path]) -> None:
+    """The JSON file and the plot, into each directory; the costs too, if there are any."""
     for directory in directories:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "benchmarks.json").write_text(as_json(results, about))
@@ -71,7 +70,7 @@ def write(results: Results, about: dict[str, str], directories: Sequence[Path]) 
             (directory / scaling.COSTS).write_text(costs_as_json(costs, about))
 
 
-def renew_pages(results: Results, about: dict[str, str], text: str) -> None:
+def renew_pages(about: dict[str, str], costs: Costs | None, text: str) -> None:
     """Show the run in docs/benchmarks.md, and what follows from it in docs/scaling.md.
 
     Raises:
@@ -79,6 +78,5 @@ def renew_pages(results: Results, about: dict[str, str], text: str) -> None:
     """
     page = DOCS / "benchmarks.md"
     page.write_text(renewed(page.read_text(), LAST_RUN, text))
-    costs = costs_of(results)
     if costs:
         scaling.write(costs, about, DOCS)

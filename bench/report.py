@@ -143,8 +143,8 @@ def prices_table(found: Work) -> str:
     """What an event costs everyone."""
     prices = (found.rest, found.loaded, found.batched)
 
-    def line(title: str, of: Callable[[Price], float]) -> list[str]:
-        return [title, *(number(of(price)) for price in prices)]
+    def line(title: str, of: Callable[[Price], float | None]) -> list[str]:
+        return [title, *("-" if (cost := of(price)) is None else number(cost) for price in prices)]
 
     lines = [
         line("Redis: taking it in", lambda price: price.append),

@@ -159,4 +159,4 @@ class Suite:
 
     def _work(self) -> str:
         found = self.results.work = work(self._order.plan)
-        return f"{found.loaded.append:.0f} µs an append, {found.loaded.deliver:.1f} µs for each node"
+        return f"{found.loaded.append:.0f} µs an append, {found.rest.deliver or 0:.1f} µs for each node"

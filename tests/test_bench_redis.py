@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bench import suite
+from bench.__main__ import costs_or_note
 from bench.build import build_programs
 from bench.costs import costs_of
 from bench.process import ServerFailed
@@ -37,7 +38,7 @@ LATENCY = Latency(
 )
 RATE = Rate(per_second=4000.0, p50_ms=0.25, redis_busy=0.3)
 REST = Price(append=120.0, script=80.0, deliver=9.0, receive=90.0, publish=250.0)
-LOADED = Price(append=60.0, script=40.0, deliver=4.0, receive=40.0, publish=150.0)
+LOADED = Price(append=60.0, script=40.0, deliver=None, receive=40.0, publish=150.0)
 BATCHED = Price(append=9.0, script=8.0, deliver=1.0, receive=5.0, publish=15.0)
 WORK = Work(
     rest=REST,
@@ -59,6 +60,17 @@ WORK = Work(
     many=RATE,
     at_once=RATE,
     batches=RATE,
+)
+LOAD = Load(cpu_us=8.0, p50_ms=1.0, p99_ms=2.0, per_second=1.0, server_busy=1.0, generator_idle=0.5)
+MANY_STREAMS = FanOut(
+    connect_us=240.0, connects_per_second=4000.0, idle_bytes=2600.0, ratio=None, steady=LOAD, loaded=LOAD
+)
+FEW_STREAMS = replace(MANY_STREAMS, steady=replace(LOAD, cpu_us=7.0))
+RUN = Results(
+    titles={"headwater": "Headwater"},
+    fan_out={1000: [{"headwater": FEW_STREAMS}], 5000: [{"headwater": MANY_STREAMS}]},
+    latency=LATENCY,
+    work=WORK,
 )
 TINY = Plan(bursts=1, load_seconds=0.25, publish_seconds=0.1, latency_events=25, idle_seconds=0.1)
 """As little as shows that each part of a run does something; its numbers mean nothing."""
@@ -92,27 +104,27 @@ def test_the_report_shows_what_redis_adds() -> None:
     rows = [" ".join(line.split()) for line in text.splitlines()]
     assert "| 64 at once | 4,000 | 0.25 | 30% |" in rows
     assert "| Redis: taking it in | 120 | 60.0 | 9.00 |" in rows
+    assert "| Redis: for each node that follows its channel | 9.00 | - | 1.00 |" in rows
     assert "| a second of an idle node | 60.0 | 500 |" in rows
     assert "2,000 at once, 10,000 a second. A node has 3 connections" in text
 
 
 def test_the_costs_are_those_of_the_most_streams() -> None:
     """A delivery is dearest there; bytes lose the payload; noise below zero is nothing."""
-    load = Load(cpu_us=8.0, p50_ms=1.0, p99_ms=2.0, per_second=1.0, server_busy=1.0, generator_idle=0.5)
-    more = FanOut(connect_us=240.0, connects_per_second=4000.0, idle_bytes=2600.0, ratio=None, steady=load, loaded=load)
-    less = replace(more, steady=replace(load, cpu_us=7.0))
-    results = Results(
-        titles={"headwater": "Headwater"},
-        fan_out={1000: [{"headwater": less}], 5000: [{"headwater": more}]},
-        latency=LATENCY,
-        work=WORK,
-    )
-    costs = costs_of(results)
-    assert costs is not None
+    costs = costs_of(RUN)
     assert (costs.delivery_us, costs.frame_overhead, costs.deliver_overhead) == (8.0, 30.0, 80.0)
     assert (costs.append_us, costs.append_batched_us) == (LOADED.append, BATCHED.append)
+    assert (costs.deliver_us, costs.deliver_batched_us) == (9.0, 1.0)
     assert costs.idle_channel_us == 0.0
-    assert costs_of(Results(latency=LATENCY, work=WORK)) is None
+    assert costs_or_note(RUN) == costs
+
+
+def test_costs_that_are_missing_or_make_no_sense_are_not_published() -> None:
+    """On a noisy machine a difference may be less than nothing, which ends no run: it is a note."""
+    assert costs_or_note(Results(latency=LATENCY, work=WORK)) is None
+    results = replace(RUN, notes=[], work=replace(WORK, rest=replace(REST, deliver=-1.0)))
+    assert costs_or_note(results) is None
+    assert results.notes == ["There are no new costs for docs/scaling.md: deliver_us is -1; expected at least 0."]
 
 
 def test_a_missing_redis_fails_the_run_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

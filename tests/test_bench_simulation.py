@@ -33,6 +33,7 @@ COSTS = Costs(
     publish_us=250.0,
     publish_batched_us=15.0,
     deliver_us=4.0,
+    deliver_batched_us=1.0,
     deliver_overhead=80.0,
     receive_us=90.0,
     receive_batched_us=25.0,
@@ -141,7 +142,7 @@ def levels(plan: Plan) -> tuple[int, ...]:
 def test_a_tree_grows_downwards_until_each_redis_can_feed_what_is_below_it() -> None:
     """One first log; no level is wider than what the one above it feeds."""
     ticker = next(workload for workload in WORKLOADS if workload.name == "ticker")
-    dear = Model(replace(COSTS, deliver_us=20.0))
+    dear = Model(replace(COSTS, deliver_us=20.0, deliver_batched_us=20.0))
     plan = dear.plan(ticker, 10_000_000)
     assert levels(plan)[0] == 1
     assert len(levels(plan)) >= 3

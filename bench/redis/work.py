@@ -51,14 +51,15 @@ class Price:
     Attributes:
         append: Redis, for taking it in.
         script: of that, in the script, as Redis counts it.
-        deliver: Redis, for each node that follows its channel.
+        deliver: Redis, for each node that follows its channel; None under load, where what more nodes do to the load would
+            be taken for their price.
         receive: each of these nodes.
         publish: the process that publishes it.
     """
 
     append: float
     script: float
-    deliver: float
+    deliver: float | None
     receive: float
     publish: float
 
@@ -165,16 +166,15 @@ class Place:
         events = self.plan.latency_events
         return self.publishing("paced", quiet, nodes, first=0, events=events, interval=_PACE)[0]
 
-    def ways(self, quiet: Used, nodes: int) -> tuple[Used, Used, Used]:
-        """An event: alone, under load, in a batch."""
-        events, seconds = self.plan.latency_events, self.plan.publish_seconds / 2
-        loaded, _answer = self.publishing(
-            "closed", quiet, nodes, in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=seconds
-        )
-        batched, _answer = self.publishing(
-            "paced", quiet, nodes, first=0, events=events * 20, interval=_BATCH_PACE, batch=_BATCH
-        )
-        return self.alone(quiet, nodes), loaded, batched
+    def loaded(self, quiet: Used, nodes: int = 0) -> Used:
+        """An event of those that many connections publish one by one."""
+        seconds = self.plan.publish_seconds / 2
+        return self.publishing("closed", quiet, nodes, in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=seconds)[0]
+
+    def batched(self, quiet: Used, nodes: int = 0) -> Used:
+        """An event of a batch."""
+        events = self.plan.latency_events * 20
+        return self.publishing("paced", quiet, nodes, first=0, events=events, interval=_BATCH_PACE, batch=_BATCH)[0]
 
     def rate(self, quiet: Used, in_flight: int, batch: int = 1, connections: int = 1) -> Rate:
         """What one process reaches."""
@@ -219,7 +219,7 @@ def work(plan: Plan) -> Work:
         place = Place(redis, publisher, nodes, plan)
         publisher.ask("closed", in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=plan.publish_seconds / 4)
         nobody = place.waiting()
-        without = place.ways(nobody, 0)
+        without = place.alone(nobody), place.loaded(nobody), place.batched(nobody)
         rates = _rates(place, nobody)
         with redis.writing_to_disk():
             on_disk = place.alone(nobody)
@@ -227,22 +227,22 @@ def work(plan: Plan) -> Work:
         nodes.ask("follow", channels=[CHANNEL])
         one = place.waiting()
         coming = _coming(place, one)
-        with_one = place.ways(one, 1)
+        with_one = place.alone(one, 1), place.loaded(one, 1), place.batched(one, 1)
         connections = redis.connections()
         nodes.ask("open", nodes=NODES)
         nodes.ask("follow", channels=[CHANNEL])
-        all_of_them = place.waiting()
-        with_all = place.ways(all_of_them, 1 + NODES)
+        many = place.waiting()
+        with_many = place.alone(many, 1 + NODES), None, place.batched(many, 1 + NODES)
         connections = redis.connections() - connections
-    rest, loaded, batched = (_price(*used) for used in zip(without, with_one, with_all, strict=True))
-    idle = all_of_them.minus(one).per(NODES)
+    rest, loaded, batched = (_price(*used) for used in zip(without, with_one, with_many, strict=True))
+    idle = many.minus(one).per(NODES)
     return Work(
         rest=rest,
         loaded=loaded,
         batched=batched,
         append_on_disk_us=on_disk.redis_us,
         append_bytes=without[0].received,
-        deliver_bytes=(with_all[0].sent - with_one[0].sent) / NODES,
+        deliver_bytes=(with_many[0].sent - with_one[0].sent) / NODES,
         **coming,
         idle_us=idle.nodes_us,
         idle_redis_us=idle.redis_us,
@@ -251,12 +251,12 @@ def work(plan: Plan) -> Work:
     )
 
 
-def _price(without: Used, with_one: Used, with_all: Used) -> Price:
+def _price(without: Used, with_one: Used, with_many: Used | None) -> Price:
     """From what is used for an event without nodes, with one that follows, and with eight more."""
     return Price(
         append=without.redis_us,
         script=without.script_us,
-        deliver=(with_all.redis_us - with_one.redis_us) / NODES,
+        deliver=(with_many.redis_us - with_one.redis_us) / NODES if with_many else None,
         receive=with_one.nodes_us,
         publish=without.publisher_us,
     )

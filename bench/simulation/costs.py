@@ -16,7 +16,7 @@ PAYLOAD = 120
 
 
 class CostsMissing(Exception):
-    """The file has no costs, or not all of them."""
+    """There are no costs, or not all of them, or one makes no sense."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,8 @@ class Costs:
         append_us, append_batched_us: Redis, per event appended alone, and in batches of 100.
         append_overhead: to Redis per event, beside its data.
         publish_us, publish_batched_us: the publishing process, likewise.
-        deliver_us, deliver_overhead: Redis, per event and node that follows its channel; bytes beside the data.
+        deliver_us, deliver_batched_us: Redis, likewise, for each node that follows the event's channel.
+        deliver_overhead: from Redis to such a node per event, beside its data.
         receive_us, receive_batched_us: a node, per event that comes from Redis alone, and in batches of 100.
         follow_us, follow_redis_us: a node and Redis, per channel that gets its first stream on a node and loses its last.
         idle_us, idle_redis_us: a node and Redis, per second and node.
@@ -50,6 +51,7 @@ class Costs:
     publish_us: float
     publish_batched_us: float
     deliver_us: float
+    deliver_batched_us: float
     deliver_overhead: float
     receive_us: float
     receive_batched_us: float
@@ -64,11 +66,15 @@ class Costs:
     def __post_init__(self) -> None:
         for field in fields(self):
             if not getattr(self, field.name) >= 0:
-                raise CostsMissing(f"{field.name} is {getattr(self, field.name)}; expected a number of at least 0")
+                raise CostsMissing(f"{field.name} is {getattr(self, field.name):.3g}; expected at least 0")
 
     def append(self, batch: float) -> float:
         """Redis' CPU per event appended in batches of this size."""
         return _batched(self.append_us, self.append_batched_us, batch)
+
+    def deliver(self, batch: float) -> float:
+        """Redis' CPU per event and node when so many are published at once."""
+        return _batched(self.deliver_us, self.deliver_batched_us, batch)
 
     def publish(self, batch: float) -> float:
         """The publisher's CPU per event in batches of this size."""

@@ -215,7 +215,7 @@ class Model:
         costs, followers = self.costs, following(nodes, audience)
         follows = streams / workload.session * self._follows(workload, nodes, audience)
         return Load(
-            cpu_us=events * (costs.append(workload.batch) + followers * costs.deliver_us)
+            cpu_us=events * (costs.append(workload.batch) + followers * costs.deliver(workload.batch))
             + follows * costs.follow_redis_us
             + nodes * costs.idle_redis_us
             + channels * followers * costs.idle_channel_redis_us,
@@ -244,7 +244,7 @@ class Model:
         costs = self.costs
         relay_us = events * (costs.receive(workload.batch) + costs.publish(workload.batch)) + costs.idle_us
         left = self.limits.cpu * 1e6 - events * costs.append(workload.batch)
-        by_cpu = left / (events * costs.deliver_us + costs.idle_redis_us)
+        by_cpu = left / (events * costs.deliver(workload.batch) + costs.idle_redis_us)
         by_bandwidth = self.limits.redis_bits / 8 / self._events_out(workload, events)
         if relay_us > self.limits.cpu * 1e6 or min(by_cpu, by_bandwidth) < 2:
             raise TooMuch(f"{workload.title}: {events:,.0f} events per second are more than a tree of relays can carry")

@@ -107,20 +107,21 @@ def costs_table(costs: Costs) -> str:
     lines = [
         ["node: an event written to one stream", f"{number(costs.delivery_us)} µs"],
         ["node: a stream opened", f"{number(costs.connect_us)} µs"],
-        ["node: an event taken in from Redis, alone", f"{number(costs.receive_us)} µs"],
+        ["node: an event taken in from Redis, one by one", f"{number(costs.receive_us)} µs"],
         ["node: an event taken in from Redis, in batches of 100", f"{number(costs.receive_batched_us)} µs"],
         ["node: a channel followed and left again", f"{number(costs.follow_us)} µs"],
         ["node: a second in which nothing happens", f"{number(costs.idle_us)} µs"],
         ["node: the same, for each followed channel", f"{number(costs.idle_channel_us)} µs"],
         ["node: memory without streams", f"{number(costs.node_memory / 2**20)} MB"],
         ["node: memory per idle stream", f"{number(costs.stream_memory / 2**10)} KB"],
-        ["Redis: an event appended, alone", f"{number(costs.append_us)} µs"],
+        ["Redis: an event appended, one by one", f"{number(costs.append_us)} µs"],
         ["Redis: an event appended, in batches of 100", f"{number(costs.append_batched_us)} µs"],
-        ["Redis: an event sent to one node that follows its channel", f"{number(costs.deliver_us)} µs"],
+        ["Redis: an event sent to one node that follows its channel, one by one", f"{number(costs.deliver_us)} µs"],
+        ["Redis: the same, in batches of 100", f"{number(costs.deliver_batched_us)} µs"],
         ["Redis: a channel followed and left again", f"{number(costs.follow_redis_us)} µs"],
         ["Redis: a node, each second", f"{number(costs.idle_redis_us)} µs"],
         ["Redis: a channel that a node follows, each second", f"{number(costs.idle_channel_redis_us)} µs"],
-        ["publisher: an event, alone", f"{number(costs.publish_us)} µs"],
+        ["publisher: an event, one by one", f"{number(costs.publish_us)} µs"],
         ["publisher: an event, in batches of 100", f"{number(costs.publish_batched_us)} µs"],
         ["bytes beside the data: on a stream", number(costs.frame_overhead)],
         ["bytes beside the data: to Redis", number(costs.append_overhead)],
@@ -136,8 +137,7 @@ def carries_table(model: Model) -> str:
     lines = [
         [
             f"events/s into one Redis, {_nodes(followers)}",
-            _count(budget / (costs.append(1) + followers * costs.deliver_us)),
-            _count(budget / (costs.append(100) + followers * costs.deliver_us)),
+            *(_count(budget / (costs.append(batch) + followers * costs.deliver(batch))) for batch in (1, 100)),
         ]
         for followers in _FOLLOWERS
     ]
