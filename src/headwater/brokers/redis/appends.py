@@ -16,13 +16,13 @@ from typing import Any
 
 import msgspec
 
+from headwater.brokers.redis import retention
 from headwater.brokers.redis.address import Options
 from headwater.brokers.redis.calls import Calls
 from headwater.brokers.redis.lane import Lane
 from headwater.brokers.redis.line import Line, Refused
 from headwater.brokers.redis.records import write_meta
 from headwater.brokers.redis.refusals import PASSING, explain
-from headwater.brokers.redis.retention import Keeper, rule_for_script
 from headwater.brokers.shared import fingerprint
 from headwater.errors import BrokerUnavailable, HeadwaterError, IdempotencyConflict
 from headwater.event import Draft, Position
@@ -60,7 +60,7 @@ class Appends:
         overflows: appends refused because too many were waiting.
     """
 
-    def __init__(self, lane: Lane, calls: Calls, options: Options, keeper: Keeper) -> None:
+    def __init__(self, lane: Lane, calls: Calls, options: Options, keeper: retention.Keeper) -> None:
         self.overflows = 0
         self._lane = lane
         self._calls = calls
@@ -207,15 +207,16 @@ class Appends:
     def _words(self, ticket: _Ticket) -> tuple[Any, ...]:
         numbers = {name: n for n, name in enumerate(dict.fromkeys(draft.channel for draft in ticket.drafts), 1)}
         keys = self._calls.keys
-        retention = self._keeper.retention
+        kept = self._keeper.retention
         asked = {
             "operation": ticket.operation,
             "remembered": int(REMEMBERED * self._wait * 1000) + 60_000,
             "events": keys.events,
             "drafts": [_pack_draft(draft, numbers[draft.channel]) for draft in ticket.drafts],
-            "channels": [rule_for_script(retention, name) for name in numbers],
-            "key_age": int(retention.key_age * 1000),
-            "keys": -1 if retention.keys is None else retention.keys,
+            "channels": [retention.rule_for_script(kept, name) for name in numbers],
+            "spared": retention.SPARED,
+            "key_age": int(kept.key_age * 1000),
+            "keys": -1 if kept.keys is None else kept.keys,
         }
         more_keys = (keys.operation(ticket.operation), *(keys.stream(name) for name in numbers))
         return self._calls.words("append", asked, more_keys)

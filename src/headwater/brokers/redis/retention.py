@@ -27,10 +27,11 @@ from headwater.errors import BrokerUnavailable, HeadwaterError
 
 INTERVAL = 20.0  # seconds between sweeps, and more if they are long
 SHARE = 20  # a sweep is at most one part in this many of the time
+SPARED = 5000  # milliseconds: younger events stay, so that a node that lost its connection for a moment finds them
 STEP = 200  # events that go in one script call: a millisecond or two, in which Redis does nothing else
 SURVEYED = 200  # channels looked at in one script call
 EVICTED = 20  # channels with the oldest events, of which some may have to go
-PATIENCE = 1.0  # seconds without another attempt when there was nothing to remove although the log is too large
+PATIENCE = 1.0  # seconds without another attempt when the log is too large, and what should go too young
 
 log = logging.getLogger("headwater.brokers.redis")
 
@@ -88,8 +89,8 @@ class Keeper:
         if total is None or size <= total or now < self._resting_until:
             return
         with suppress(HeadwaterError):
-            removed, _ = await self._evict(total, 0)
-            if not removed:
+            _, outcome = await self._evict(total, 0)
+            if outcome == b"young":
                 self._resting_until = now + PATIENCE
 
     # -- sweeping --------------------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ class Keeper:
         removed = 0
         while names:
             rules = [rule_for_script(self.retention, name) for name in names]
-            asked = {"channels": rules, "now": now, "limit": STEP}
+            asked = {"channels": rules, "now": now, "limit": STEP, "spared": SPARED}
             _, (went, done) = await self._ask("retain", asked, map(self._keys.stream, names))
             removed += went
             names = names[done:]
@@ -157,18 +158,18 @@ class Keeper:
         """Remove the log's oldest events while it is too large."""
         removed = 0
         total = self.retention.total_bytes
-        has_more = total is not None
-        while total is not None and has_more:
-            went, has_more = await self._evict(total, now)
+        outcome = b"more"
+        while total is not None and outcome == b"more":
+            went, outcome = await self._evict(total, now)
             removed += went
         return removed
 
-    async def _evict(self, total: int, now: int) -> tuple[int, bool]:
+    async def _evict(self, total: int, now: int) -> tuple[int, bytes]:
         oldest = await self._command("ZRANGE", self._keys.oldest, 0, EVICTED - 1)
         names = [name.decode() for name in oldest]
-        asked = {"channels": names, "total": total, "now": now, "limit": STEP}
-        _, (went, has_more) = await self._ask("evict", asked, map(self._keys.stream, names))
-        return went, bool(has_more)
+        asked = {"channels": names, "total": total, "now": now, "limit": STEP, "spared": SPARED}
+        _, (went, outcome) = await self._ask("evict", asked, map(self._keys.stream, names))
+        return went, outcome
 
     def _key_bounds(self, now: int) -> dict[str, object]:
         most = self.retention.keys

@@ -5,6 +5,7 @@
 -- asked.drafts      {number of the channel, m, d, idempotency key or '', fingerprint}, ...
 -- asked.channels    {name, count = , bytes = , age = }, ...: with the rule to apply; their streams are KEYS[FIXED + 2], ...
 -- asked.key_age     milliseconds; asked.keys: how many, -1 for any number
+-- asked.spared      milliseconds: younger events are not removed
 -- asked.events      what the pub/sub channels of events begin with
 --
 -- Returns the log's state, 'done', and the seq of each draft; or its state, 'conflict', and the number of the draft.

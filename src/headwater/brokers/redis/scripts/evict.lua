@@ -3,7 +3,8 @@
 -- asked.channels  names, the ones with the oldest events; their streams are KEYS[FIXED + 1], ...
 -- asked.now       milliseconds of Unix time, 0 for Redis' own clock
 --
--- Returns the log's state, how many events went, and 1 if there may be more to do.
+-- Returns the log's state, how many events went, and 'done', 'more' if there may be more to do, or 'young' if what is left
+-- to go is too young for that.
 
 local log = open_log(false)
 local now = asked.now > 0 and asked.now or clock()
@@ -30,11 +31,11 @@ while log.bytes > asked.total and removed < asked.limit do
       return spare + bytes > asked.total and (not follower or seq < tonumber(next_seq))
     end)
     removed = removed + went
-    if went == 0 then  -- young: it stays
+    if went == 0 then
       save(log)
-      return {state(log), removed, 0}
+      return {state(log), removed, 'young'}
     end
   end
 end
 save(log)
-return {state(log), removed, log.bytes > asked.total and redis.call('ZCARD', OLDEST) > 0 and 1 or 0}
+return {state(log), removed, log.bytes > asked.total and redis.call('ZCARD', OLDEST) > 0 and 'more' or 'done'}

@@ -1,12 +1,12 @@
 -- Removing the oldest events of channels. Everything that goes, goes through here.
 
 local BATCH = 16  -- entries looked at together: with their data, so not many
-local SPARED = 5000  -- milliseconds: younger events stay, so that a node that lost its connection still finds them
 local AHEAD = 60000  -- milliseconds: events from later than that are of a clock that was put back since, and not young
 local MAX_EMPTY = 10000  -- channels without events whose last seqs are kept one by one
 
+-- Younger events than asked.spared milliseconds stay, so that a node that lost its connection still finds them.
 local function is_young(time, now)
-  return now - SPARED < time and time <= now + AHEAD
+  return now - asked.spared < time and time <= now + AHEAD
 end
 
 -- What is known of channels, before anything is changed. Their streams are the KEYS after `before`.
