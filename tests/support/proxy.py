@@ -97,8 +97,16 @@ class Proxy:
     async def aclose(self) -> None:
         """End everything."""
         await self.cut()
+        for _ in range(5):  # turns of the loop, after which a connection taken just before is one of ours
+            await asyncio.sleep(0)
+            await self.drop()
+        for _ in range(5):  # turns in which the loop tells of connections that it had accepted before
+            await asyncio.sleep(0)
 
     def _accept(self, client_reader: StreamReader, client_writer: StreamWriter) -> None:
+        if self._listener is None:  # cut in the moment in which it came
+            _reset(client_writer)
+            return
         self.accepted += 1
         task = asyncio.create_task(self._serve(client_reader, client_writer))
         self._serving.add(task)
