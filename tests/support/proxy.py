@@ -97,9 +97,6 @@ class Proxy:
     async def aclose(self) -> None:
         """End everything."""
         await self.cut()
-        for _ in range(5):  # turns of the loop, after which a connection taken just before is one of ours
-            await asyncio.sleep(0)
-            await self.drop()
         for _ in range(5):  # turns in which the loop tells of connections that it had accepted before
             await asyncio.sleep(0)
 
