@@ -6,6 +6,8 @@ from headwater.brokers.postgres.address import parse
 from headwater.changes import Rule
 from headwater.changes.install import connect, install
 from headwater.changes.installed import Installed, read_installed
+from headwater.changes.table import read_table
+from headwater.changes.triggers import triggers
 from tests.changes.database import Database
 
 
@@ -41,7 +43,8 @@ async def test_reading(own_database: Database) -> None:
     own_database.run("CREATE TABLE p (id int) PARTITION BY LIST (id); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)")
     connection = await connect(parse(own_database.url))
     assert await read_installed(connection, "headwater") == {}
-    await install(connection, [Rule(table="p", channel="c", name="r", event="INSERT")], say=lambda line: None)
+    rule = Rule(table="p", channel="c", name="r", event="INSERT")
+    await install(connection, [rule], say=lambda line: None)
     own_database.run(
         "CREATE FUNCTION headwater.theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
         " COMMENT ON FUNCTION headwater.theirs() IS 'something'"
@@ -49,4 +52,9 @@ async def test_reading(own_database: Database) -> None:
     (found,) = (await read_installed(connection, "headwater")).values()
     assert (found.name, found.rule, found.operation) == ("headwater_r_insert", "r", "INSERT")
     assert (found.place, found.is_intact) == (("public", "p"), True)
+    table = await read_table(connection, "public", "p")
+    version = connection.info.server_version
+    assert [found.is_made_for(trigger) for trigger in triggers(rule, table, home="headwater", version=version)] == [
+        True
+    ]
     await connection.close()
