@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from headwater.brokers.base import Broker, Feed, Page, Retention
@@ -53,10 +53,15 @@ async def redis_node(
 
 class Patient:
     """A broker behind a network with faults. Whoever asks it gets an answer, however often that takes asking; only a broker
-    that is closed says so."""
+    that is closed says so.
 
-    def __init__(self, broker: RedisBroker) -> None:
+    Args:
+        calm: holds the faults off.
+    """
+
+    def __init__(self, broker: RedisBroker, calm: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         self.broker = broker
+        self._calm = calm
         self._is_open = False
 
     async def _persist(self, ask: Callable[[], Awaitable[_T]]) -> _T:
@@ -115,10 +120,13 @@ class Patient:
         return await self._persist(lambda: self.broker.channels(prefix, limit))
 
     async def prune(self, now: int) -> int:
-        """See `Broker`."""
-        return await self._persist(lambda: self.broker.prune(now))
+        """See `Broker`. In a calm moment: asked again because an answer was lost, it could not say how many went the first
+        time."""
+        async with self._calm():
+            await self.head()  # over a connection that works, then
+            return await self.broker.prune(now)
 
 
-def patient(broker: RedisBroker) -> Broker:
+def patient(broker: RedisBroker, calm: Callable[[], AbstractAsyncContextManager[None]]) -> Broker:
     """A broker that is asked again."""
-    return Patient(broker)
+    return Patient(broker, calm)

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from tests.support.proxy import Direction, Proxy
 
@@ -35,6 +35,7 @@ class Faults:
         self._pause = pause
         self._length = length
         self._is_over = asyncio.Event()
+        self._calm = asyncio.Lock()
         self._kinds: tuple[Callable[[], Awaitable[None]], ...] = (
             *(self.cut, self.drop, self.stall, self.delay, self.half_close, self.trickle),
         )
@@ -42,14 +43,22 @@ class Faults:
     async def run(self) -> None:
         """One fault after the other, until `end`; then the network is in order."""
         while not await self._wait(self._pause):
-            fault = self._dice.choice(self._kinds)
-            self.counts[fault.__name__] += 1
-            try:
-                await fault()
-            finally:
-                self._proxy.resume()
-                self._proxy.slow()
-                await self._proxy.restore()
+            async with self._calm:
+                await self._happen(self._dice.choice(self._kinds))
+
+    async def _happen(self, fault: Callable[[], Awaitable[None]]) -> None:
+        self.counts[fault.__name__] += 1
+        try:
+            await fault()
+        finally:
+            self._proxy.resume()
+            self._proxy.slow()
+            await self._proxy.restore()
+
+    def calm(self) -> AbstractAsyncContextManager[None]:
+        """No faults for as long as the block runs, for what cannot be done through any. Connections may still be broken from
+        before."""
+        return self._calm
 
     def end(self) -> None:
         """No more faults."""

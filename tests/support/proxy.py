@@ -35,7 +35,7 @@ class Proxy:
         self.accepted = 0
         self.forwarded: dict[Direction, int] = {"up": 0, "down": 0}
         self._upstream = (host, port)
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._serving: set[asyncio.Task[None]] = set()  # one for each connection
         self._pumps: set[asyncio.Task[None]] = set()  # two for each, named after their directions
         self._flowing: dict[Direction, asyncio.Event] = {"up": asyncio.Event(), "down": asyncio.Event()}
@@ -56,6 +56,7 @@ class Proxy:
     async def cut(self) -> None:
         """Reset every connection and refuse new ones, as an unplugged cable with a router that notices."""
         if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         await self.drop()
@@ -70,8 +71,10 @@ class Proxy:
     async def restore(self) -> None:
         """Take connections (again), at the same port."""
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-            self.port = self._listener.sockets[0].getsockname()[1]
+            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
+            self._listener.setblocking(False)
+            self.port = self._listener.getsockname()[1]
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def stall(self, direction: Direction | None = None) -> None:
         """Forward nothing (in one direction, or in both) and close nothing: a network that swallows packets."""
@@ -97,24 +100,27 @@ class Proxy:
     async def aclose(self) -> None:
         """End everything."""
         await self.cut()
-        for _ in range(5):  # turns in which the loop tells of connections that it had accepted before
-            await asyncio.sleep(0)
 
-    def _accept(self, client_reader: StreamReader, client_writer: StreamWriter) -> None:
-        if self._listener is None:  # cut in the moment in which it came
-            _reset(client_writer)
-            return
+    def _accept(self) -> None:
+        # Not by asyncio's server: closed while it takes a connection, it forgets that one (an assertion fails in CPython).
+        assert self._listener is not None
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return  # it has gone already
         self.accepted += 1
-        task = asyncio.create_task(self._serve(client_reader, client_writer))
+        task = asyncio.create_task(self._serve(client))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        task.add_done_callback(lambda _: _reset(client_writer))  # it may be cancelled before it has begun
+        task.add_done_callback(lambda _: client.close())  # it may be cancelled before it has begun
 
-    async def _serve(self, client_reader: StreamReader, client_writer: StreamWriter) -> None:
+    async def _serve(self, client: socket.socket) -> None:
         """One connection's life. However it ends, nobody is left waiting for its other side."""
-        writers = [client_writer]
+        writers: list[StreamWriter] = []
         pumps: set[asyncio.Task[None]] = set()
         try:
+            client_reader, client_writer = await asyncio.open_connection(sock=client)
+            writers.append(client_writer)
             server_reader, server_writer = await asyncio.open_connection(*self._upstream)
             writers.append(server_writer)
             pumps.add(asyncio.create_task(self._pump("up", client_reader, server_writer), name="up"))
