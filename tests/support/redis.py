@@ -291,7 +291,7 @@ async def running_cluster(nodes: int = 1) -> AsyncIterator[tuple[RedisServer, ..
         servers = []
         for _ in range(nodes):
             bus = f"cluster-port {_free_port()}"
-            options = ("cluster-enabled yes", bus, "cluster-node-timeout 2000")
+            options = ("cluster-enabled yes", bus, "cluster-node-timeout 500")
             servers.append(await stack.enter_async_context(running_redis(*options)))
         clients = [await stack.enter_async_context(server.client()) for server in servers]
         bounds = [16384 * node // nodes for node in range(nodes + 1)]

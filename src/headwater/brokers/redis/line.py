@@ -32,13 +32,16 @@ class Refused(Exception):
     """An error reply.
 
     Attributes:
-        code: its first word, such as `NOPERM`; of an error within a script, which Redis 6 wraps into another, that one's.
+        code: its first word, such as `OOM`; of an error within a script, which Redis 6 wraps into another, that one's.
+            `NOPERM` also for what a script may not do, which Redis says in words.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         wrapped = _WRAPPED.match(text)
         self.code = wrapped[1] if wrapped else text.partition(" ")[0]
+        if "The user executing the script can't" in text:
+            self.code = "NOPERM"
 
 
 class Line(asyncio.Protocol):

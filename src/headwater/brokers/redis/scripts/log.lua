@@ -124,7 +124,7 @@ end
 local function begin_epoch(log)
   log.epoch, log.born, log.begun = caller.fresh, log.head, math.max(clock(), log.begun + 1, caller.begun + 1)
   save(log)
-  redis.call('DEL', LIVES)
+  redis.call('UNLINK', LIVES)
   redis.call('ZADD', LIVES, text(log.life), text(log.life) .. '-' .. text(log.head))
   redis.call('PUBLISH', caller.control, log.epoch)
 end

@@ -4,7 +4,7 @@
 
 local log = open_log(false)
 local now = asked.now > 0 and asked.now or clock()
-redis.call('HLEN', KEY_MEMORY)
+redis.call('HEXISTS', KEY_MEMORY, '')
 redis.call('LLEN', KEY_ORDER)
 redis.call('XLEN', TIMES)
 save(log)

@@ -49,10 +49,11 @@ local function become_empty(log, channel)
   redis.call('ZADD', EMPTY, text(parse_id(channel.last)), channel.name)
   local surplus = redis.call('ZCARD', EMPTY) - MAX_EMPTY
   if surplus > 0 then
-    local popped = redis.call('ZPOPMIN', EMPTY, surplus)
-    for i = 1, #popped, 2 do
-      redis.call('HDEL', LAST, popped[i])
-      log.floor = math.max(log.floor, tonumber(popped[i + 1]))
+    local first = redis.call('ZRANGE', EMPTY, 0, surplus - 1, 'WITHSCORES')
+    for i = 1, #first, 2 do
+      redis.call('ZREM', EMPTY, first[i])
+      redis.call('HDEL', LAST, first[i])
+      log.floor = math.max(log.floor, tonumber(first[i + 1]))
     end
   end
 end
