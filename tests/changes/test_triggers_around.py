@@ -115,6 +115,22 @@ async def test_the_leader_is_told_only_when_it_sleeps(own_database: Database) ->
             assert len(heard) == expected + 1
 
 
+async def test_each_transaction_tells_once(own_database: Database) -> None:
+    """Also one whose first row was rolled back with a savepoint, and with it the word; and the next one tells again."""
+    own_database.run("CREATE TABLE told (id int)")
+    await own_database.install(Rule(table="told", channel="c", data=["id"]))
+    with psycopg.connect(own_database.url, autocommit=True) as listener:
+        listener.execute(f"LISTEN {HOME}")
+        own_database.run(
+            "BEGIN; SAVEPOINT s; INSERT INTO told VALUES (1); ROLLBACK TO s; INSERT INTO told VALUES (2), (3); COMMIT"
+        )
+        own_database.run("INSERT INTO told VALUES (4)")
+        listener.execute(f"NOTIFY {HOME}, 'end'")
+        heard = [notice.payload for notice in listener.notifies(timeout=10, stop_after=3)]
+    assert heard == ["outbox", "outbox", "end"]
+    assert seen(own_database.captured()) == [("told", "I", 2), ("told", "I", 3), ("told", "I", 4)]
+
+
 @pytest.mark.parametrize("on_error", ["raise", "warn"])
 async def test_a_change_that_cannot_be_recorded(own_database: Database, on_error: Any) -> None:
     """Fails the write, or with `warn` lets it go on and is lost, with a warning."""

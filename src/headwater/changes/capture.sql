@@ -4,6 +4,10 @@
 -- looked at, let alone converted: a large value in another column costs nothing. The price is that a column may have been
 -- renamed since; then, and when a value cannot be JSON, each column is taken by itself and what fails is left out, and
 -- `headwater pg doctor` says so.
+--
+-- Whether anybody takes the rows, and has to be told, is asked at the first row of a transaction only. Until it ends the
+-- leader does not fall asleep, because it waits for everybody who has written into the outbox. A setting remembers that
+-- this is not the first; a savepoint that is rolled back takes it back, as it takes back the word to the leader.
 
 -- name: function
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
@@ -24,17 +28,23 @@ DECLARE
     left_out pg_catalog.text[];
     expired boolean;
     awake boolean;
+    is_first boolean := coalesce(current_setting({flag}, true), '') = '';
 BEGIN
-    SELECT capture_until < clock_timestamp() INTO expired FROM {schema}.state;
-    IF expired THEN
-        RETURN NULL;
+    IF is_first THEN
+        SELECT capture_until < clock_timestamp() INTO expired FROM {schema}.state;
+        IF expired THEN
+            RETURN NULL;
+        END IF;
     END IF;
 {projection}
     INSERT INTO {schema}.outbox (kind, source, op, new, old, data)
     VALUES ('c', {rule}, {operation}, new_row, old_row, array_to_json(left_out));
-    SELECT awake_until > clock_timestamp() INTO awake FROM {schema}.state;
-    IF awake IS NOT TRUE THEN
-        PERFORM {schema}.wake('-infinity');
+    IF is_first THEN
+        SELECT awake_until > clock_timestamp() INTO awake FROM {schema}.state;
+        IF awake IS NOT TRUE THEN
+            PERFORM {schema}.wake('-infinity');
+        END IF;
+        PERFORM set_config({flag}, 'on', true);
     END IF;
     RETURN NULL;
 {handler}END

@@ -142,6 +142,7 @@ def _body(rule: Rule, table: Table, operation: Operation, home: str) -> str:
         projection=_projection(rule, table, operation, {"NEW": new, "OLD": old}),
         rule=literal,
         operation=sql.Literal(LETTERS[operation]),
+        flag=sql.Literal(f"headwater.on_{hashlib.sha256(home.encode()).hexdigest()[:12]}"),
         handler=handler,
     ).as_string()
 
