@@ -148,7 +148,7 @@ def prices_table(found: Work) -> str:
 
     lines = [
         line("Redis: taking it in", lambda price: price.append),
-        line("of that, in the script", lambda price: price.script),
+        line("of that, in the script by Redis' clock", lambda price: price.script),
         line("Redis: for each node that follows its channel", lambda price: price.deliver),
         line("each of these nodes", lambda price: price.receive),
         line("the publisher", lambda price: price.publish),

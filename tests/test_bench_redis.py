@@ -154,6 +154,7 @@ def test_what_is_used_can_be_compared() -> None:
     """Less what a quiet second uses, and for one of several."""
     used = Used(seconds=2, redis_us=10, script_us=4, nodes_us=8, publisher_us=6, sent=100, received=50)
     assert used.minus(used, times=0.5).per(5).redis_us == 1.0
+    assert Used.median([used, used.per(10), used.per(2)]) == used.per(2)
 
 
 def test_the_load_generator_reads_what_a_python_publisher_writes() -> None:

@@ -157,7 +157,7 @@ class _Load:
 
 def _load(node: Server, generator: Generator, publisher: Worker, numbers: Numbers, seconds: float) -> _Load:
     events, before = round(RATE * seconds), node.cpu_ns()
-    answer = _received(generator, publisher, numbers.take(events), events, 1 / RATE)
+    answer = _received(generator, publisher, numbers.take(events), events, 1 / RATE, hurry=True)
     cpu = node.cpu_ns() - before
     return _Load(
         times=Times(answer.p50_us, answer.p99_us),
@@ -167,9 +167,10 @@ def _load(node: Server, generator: Generator, publisher: Worker, numbers: Number
     )
 
 
-def _received(generator: Generator, publisher: Worker, first: int, events: int, interval: float) -> Answer:
-    return checked(
-        generator.listening(
-            first, events, lambda: publisher.ask("paced", first=first, events=events, interval=interval)
-        )
-    )
+def _received(
+    generator: Generator, publisher: Worker, first: int, events: int, interval: float, hurry: bool = False
+) -> Answer:
+    def publish() -> None:
+        publisher.ask("paced", first=first, events=events, interval=interval, hurry=hurry)
+
+    return checked(generator.listening(first, events, publish))

@@ -6,8 +6,9 @@ Redis has a core of its own here; publishers and nodes share the other. CPU time
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from bench.process import GENERATOR_CORE, SERVER_CORE
@@ -50,7 +51,7 @@ class Price:
 
     Attributes:
         append: Redis, for taking it in.
-        script: of that, in the script, as Redis counts it.
+        script: in the script, as Redis' own clock counts it.
         deliver: Redis, for each node that follows its channel; None under load, where what more nodes do to the load would
             be taken for their price.
         receive: each of these nodes.
@@ -122,6 +123,11 @@ class Used:
         """What was used beyond so many times another."""
         return Used(**{name: getattr(self, name) - times * getattr(other, name) for name in Used.__dataclass_fields__})
 
+    @classmethod
+    def median(cls, found: Sequence[Used]) -> Used:
+        """The median of each number."""
+        return cls(**{name: median(getattr(used, name) for used in found) for name in cls.__dataclass_fields__})
+
     def per(self, count: float) -> Used:
         """For one of so many."""
         return Used(**{name: getattr(self, name) / count for name in Used.__dataclass_fields__})
@@ -147,9 +153,9 @@ class Place:
         used = self.using(lambda: time.sleep(self.plan.idle_seconds))
         return used.per(used.seconds)
 
-    def publishing(self, command: str, quiet: Used, nodes: int = 0, **values: float) -> tuple[Used, Mapping[str, Any]]:
-        """What they use per event while the publisher does what it is told, beyond what they use in a quiet second; and
-        the publisher's answer. Nodes that follow are waited for."""
+    def publishing(self, command: str, nodes: int = 0, **values: float) -> tuple[Used, Mapping[str, Any]]:
+        """What they use per event while the publisher does what it is told, and its answer. Nodes that follow are waited
+        for. The little that everyone uses anyway is part of it: taking it off would add more noise than it removes."""
         answer: dict[str, Any] = {}
 
         def publish() -> None:
@@ -158,29 +164,32 @@ class Place:
                 self.nodes.ask("receive", events=answer["events"])
 
         self.nodes.ask("reset")
-        used = self.using(publish)
-        return used.minus(quiet, times=used.seconds).per(answer["events"]), answer
+        return self.using(publish).per(answer["events"]), answer
 
-    def alone(self, quiet: Used, nodes: int = 0) -> Used:
+    def alone(self, nodes: int = 0) -> Used:
         """An event that comes alone."""
-        events = self.plan.latency_events
-        return self.publishing("paced", quiet, nodes, first=0, events=events, interval=_PACE)[0]
+        return self._typical(lambda events: {"events": events, "interval": _PACE}, nodes)
 
-    def loaded(self, quiet: Used, nodes: int = 0) -> Used:
+    def batched(self, nodes: int = 0) -> Used:
+        """An event of a batch."""
+        return self._typical(lambda events: {"events": events * 20, "interval": _BATCH_PACE, "batch": _BATCH}, nodes)
+
+    def _typical(self, values: Callable[[int], Mapping[str, float]], nodes: int) -> Used:
+        """The median of some bursts."""
+        events = self.plan.latency_events // self.plan.bursts
+        return Used.median(
+            [self.publishing("paced", nodes, first=0, **values(events))[0] for _ in range(self.plan.bursts)]
+        )
+
+    def loaded(self, nodes: int = 0) -> Used:
         """An event of those that many connections publish one by one."""
         seconds = self.plan.publish_seconds / 2
-        return self.publishing("closed", quiet, nodes, in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=seconds)[0]
+        return self.publishing("closed", nodes, in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=seconds)[0]
 
-    def batched(self, quiet: Used, nodes: int = 0) -> Used:
-        """An event of a batch."""
-        events = self.plan.latency_events * 20
-        return self.publishing("paced", quiet, nodes, first=0, events=events, interval=_BATCH_PACE, batch=_BATCH)[0]
-
-    def rate(self, quiet: Used, in_flight: int, batch: int = 1, connections: int = 1) -> Rate:
+    def rate(self, in_flight: int, batch: int = 1, connections: int = 1) -> Rate:
         """What one process reaches."""
         used, answer = self.publishing(
             "closed",
-            quiet,
             in_flight=in_flight,
             batch=batch,
             connections=connections,
@@ -218,21 +227,20 @@ def work(plan: Plan) -> Work:
     ):
         place = Place(redis, publisher, nodes, plan)
         publisher.ask("closed", in_flight=PUBLISHERS, connections=PUBLISHERS, seconds=plan.publish_seconds / 4)
-        nobody = place.waiting()
-        without = place.alone(nobody), place.loaded(nobody), place.batched(nobody)
-        rates = _rates(place, nobody)
+        without = place.alone(), place.loaded(), place.batched()
+        rates = _rates(place)
         with redis.writing_to_disk():
-            on_disk = place.alone(nobody)
+            on_disk = place.alone()
         nodes.ask("open", nodes=1)
         nodes.ask("follow", channels=[CHANNEL])
         one = place.waiting()
         coming = _coming(place, one)
-        with_one = place.alone(one, 1), place.loaded(one, 1), place.batched(one, 1)
+        with_one = place.alone(1), place.loaded(1), place.batched(1)
         connections = redis.connections()
         nodes.ask("open", nodes=NODES)
         nodes.ask("follow", channels=[CHANNEL])
         many = place.waiting()
-        with_many = place.alone(many, 1 + NODES), None, place.batched(many, 1 + NODES)
+        with_many = place.alone(1 + NODES), None, place.batched(1 + NODES)
         connections = redis.connections() - connections
     rest, loaded, batched = (_price(*used) for used in zip(without, with_one, with_many, strict=True))
     idle = many.minus(one).per(NODES)
@@ -262,12 +270,12 @@ def _price(without: Used, with_one: Used, with_many: Used | None) -> Price:
     )
 
 
-def _rates(place: Place, nobody: Used) -> dict[str, Any]:
+def _rates(place: Place) -> dict[str, Any]:
     return {
-        "one_by_one": place.rate(nobody, 1),
-        "many": place.rate(nobody, PUBLISHERS, connections=PUBLISHERS),
-        "at_once": place.rate(nobody, 64),
-        "batches": place.rate(nobody, 4, _BATCH),
+        "one_by_one": place.rate(1),
+        "many": place.rate(PUBLISHERS, connections=PUBLISHERS),
+        "at_once": place.rate(64),
+        "batches": place.rate(4, _BATCH),
     }
 
 
