@@ -9,15 +9,18 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from torture.judging import told
 from torture.plan import Plan
 from torture.processes import Failed
 from torture.scenarios import Away, Rolling, Scenario, Storm, run
 from torture.world import World
+
+T = TypeVar("T")
 
 STORES = ("redis", "redis-6.2", "sqlite")
 
@@ -116,17 +119,28 @@ def scenario_of(found: argparse.Namespace) -> Scenario:
     return Away(found.outage) if found.outage else Storm()
 
 
+async def interruptibly(work: Coroutine[Any, Any, T]) -> T:
+    """Do it; a signal to end cancels it, and whatever it has started is ended in order."""
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    return await task
+
+
 def main(given: list[str] | None = None) -> int:
-    """Run. Returns 1 if a promise is broken, 2 if the run could not be had."""
+    """Run. Returns 1 if a promise is broken, 130 after a signal; raises Failed if the run could not be had."""
     found = arguments(given)
     folder = found.keep or Path(tempfile.mkdtemp(prefix="headwater-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise SystemExit(f"{folder} is not empty: the records of two runs would be mixed")
     print(headline(found), file=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # which asyncio makes an orderly end
     plan = plan_of(found)
-    outcome = asyncio.run(run(plan, found.broker, folder, scenario_of(found), progress))
+    try:
+        outcome = asyncio.run(interruptibly(run(plan, found.broker, folder, scenario_of(found), progress)))
+    except asyncio.CancelledError:
+        print(f"interrupted; the records so far are in {folder}")
+        return 130
     print(f"{told(outcome, plan)}\n\nagain: {again(found)}")
     if outcome.violations:
         (folder / "violations.txt").write_text("".join(f"{each}\n" for each in outcome.violations))
