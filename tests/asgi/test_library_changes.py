@@ -22,6 +22,7 @@ async def test_a_hub_takes_what_a_database_has_to_say() -> None:
             await hub.broker.follow(["room"])
             rows(url, "SELECT headwater.publish('room', 'told', '1')")
             await until(lambda: hub.fanout.received == 1, "what was published")
+            assert hub.statistics().broker["changes_dead"] == 0
         assert not hub.relay.is_leader
 
 

@@ -29,6 +29,7 @@ from headwater.channels import ANYONE, Principal, check_channel
 from headwater.errors import ConfigurationError, InvalidInput
 from headwater.hub import Subscription, Timing
 from headwater.hub.frames import Hello
+from headwater.hub.statistics import Statistics
 
 if TYPE_CHECKING:
     from headwater.changes.relay import Relay
@@ -90,6 +91,13 @@ class Hub(core.Hub):
         if self.relay is not None:
             await self.relay.stop()
         await super().stop()
+
+    def statistics(self) -> Statistics:
+        """This hub at this moment, with what the relay of row changes has counted."""
+        found = super().statistics()
+        if self.relay is None:
+            return found
+        return msgspec.structs.replace(found, broker={**found.broker, **self.relay.counters()})
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:

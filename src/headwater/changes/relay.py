@@ -7,7 +7,7 @@ of our own leads, and hands the events to the other broker. Knows brokers, and n
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from headwater.brokers.base import Broker, Grade
 from headwater.brokers.postgres.address import Address, parse
@@ -65,6 +65,15 @@ class Relay:
         if isinstance(self._broker, PostgresBroker) and self._is_own:
             return self._broker.is_leader
         return self._leader is not None and self._leader.is_leading
+
+    def counters(self) -> Mapping[str, int]:
+        """What became of changes that are not simply delivered, as `headwater.brokers.base.Counting` has it."""
+        mapper = self.mapper
+        return {
+            "changes_dead": mapper.dead,
+            "changes_unknown": mapper.unknown,
+            "changes_unaddressed": mapper.unaddressed,
+        }
 
     async def start(self) -> None:
         """Begin. A database that does not answer now is waited for; what is wrong with its triggers is logged.
