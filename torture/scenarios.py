@@ -65,6 +65,7 @@ class Rolling:
 
     async def happen(self, world: World) -> None:
         """See `Scenario`."""
+        await world.streams.until(lambda report: report.open == world.plan.streams, BACK_WITHIN)
         for number in range(self._rounds * world.plan.nodes):
             index = number % world.plan.nodes
             await world.inflict(Fault(at=time.monotonic(), kind="node terminated", target="node", index=index))
