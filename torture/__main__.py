@@ -18,11 +18,10 @@ from torture.judging import told
 from torture.plan import Plan
 from torture.processes import Failed
 from torture.scenarios import Away, Rolling, Scenario, Storm, run
+from torture.stores import STORES
 from torture.world import World
 
 T = TypeVar("T")
-
-STORES = ("redis", "redis-6.2", "sqlite")
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:

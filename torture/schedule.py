@@ -16,6 +16,10 @@ EVERY: Final = 1.0
 """Seconds between the beginnings of faults."""
 
 
+WAIT: Final = 2.0
+"""Seconds that publishing waits out an outage of the store here; short, so that refusals happen, too."""
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of fault.
 
@@ -68,6 +72,13 @@ LOSSY: Final = (
 )
 """What loses confirmed data: everything at once, or what came after a copy was made, which then takes the place of it."""
 
+POSTGRES: Final = (
+    Kind(name="sessions ended", target="store", weight=3),
+    Kind(name="leader ended", target="store", weight=3),
+    Kind(name="postgres frozen", target="store", shortest=0.3, longest=4),
+    Kind(name="postgres restarted", target="store", rest=2),
+    Kind(name="postgres killed", target="store", shortest=0.1, longest=2, rest=2),
+)
 SQLITE: Final = (Kind(name="file locked", target="store", shortest=0.2, longest=3, weight=8),)
 
 
