@@ -19,7 +19,13 @@ from headwater.errors import ConfigurationError
 OLDEST_SERVER = 130000  # PostgreSQL 13, the first with transaction ids of 64 bits in SQL
 
 _APPLIED = "SELECT max(number) FROM headwater.migration"
-_IS_THERE = "SELECT to_regclass(%s) IS NOT NULL"
+# Not to_regclass: it answers from a cache, which does not hear of what another session has made while this one waited.
+_IS_THERE = """
+SELECT EXISTS (
+    SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = 'migration'
+)
+"""
 _STRANGERS = """
 SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %s
 """
@@ -102,7 +108,7 @@ async def _check_server(connection: AsyncConnection[TupleRow]) -> None:
 
 async def _applied(connection: AsyncConnection[TupleRow], schema: str) -> int:
     """The newest number that has been applied; 0 if nothing is installed."""
-    cursor = await connection.execute(_IS_THERE, (localised("headwater.migration", check_schema(schema)),))
+    cursor = await connection.execute(_IS_THERE, (check_schema(schema),))
     if await cursor.fetchone() != (True,):
         return 0
     cursor = await connection.execute(localised(_APPLIED, schema).encode())
