@@ -61,7 +61,7 @@ class Session:
         self._duties = duties
         self._lost = lost
         self._news = asyncio.Event()
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
         self._is_troubled = False
         self._failures = 0  # in a row
         self._task: asyncio.Task[None] | None = None
@@ -76,7 +76,7 @@ class Session:
 
     async def stop(self) -> None:
         """Return when the session has ended."""
-        self._is_stopping = True
+        self._stopping.set()
         self.wake()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=CLOSING)
@@ -86,17 +86,16 @@ class Session:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             try:
                 await self._serve()
             except Exception as error:  # of any kind: the session must come back
                 self._note_trouble(error)
                 self._lost()
             await self._link.close()
-            if not self._is_stopping:
-                longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
-                self._failures += 1
-                await self._sleep(random.uniform(0, longest))
+            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures, 10))
+            self._failures += 1
+            await _within(random.uniform(0, longest), self._stopping)  # whatever else happens
 
     async def _serve(self) -> None:
         connection = await self._link.use()
@@ -105,7 +104,7 @@ class Session:
         for duty in self._duties:
             await duty.begin(self.is_told)
         self._note_trouble(None)
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             self._news.clear()
             pause = min([await duty.step() for duty in self._duties])
             self._failures = 0
@@ -143,18 +142,13 @@ class Session:
         loop = asyncio.get_running_loop()
         loop.add_reader(connection.fileno(), self._news.set)
         try:
-            await self._sleep(seconds)
+            await _within(seconds, self._news)
         finally:
             loop.remove_reader(connection.fileno())
         connection.pgconn.consume_input()  # also finds out that the server has gone
         while word := connection.pgconn.notifies():
             if (handler := connection.pgconn.notify_handler) is not None:
                 handler(word)
-
-    async def _sleep(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
 
     def _note_trouble(self, error: Exception | None) -> None:
         """Say once that there is no session, and once that there is one again."""
@@ -167,3 +161,10 @@ class Session:
         elif self._is_troubled:
             _log.info("the log in %s can be followed again", self._address)
         self._is_troubled = error is not None
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Return when the event happens, or after so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

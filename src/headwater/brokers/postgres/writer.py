@@ -267,5 +267,5 @@ class Writer:
         append.ticket.set_exception(failure)
 
     async def _pause(self, attempt: int) -> None:
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10))
         await asyncio.sleep(random.uniform(0, longest))
