@@ -26,6 +26,13 @@ async def test_a_hub_takes_what_a_database_has_to_say() -> None:
         assert not hub.relay.is_leader
 
 
+async def test_a_hub_without_a_database_counts_nothing_of_it() -> None:
+    """What it counts is the broker's alone."""
+    hub = Hub("memory://")
+    async with hub.lifespan():
+        assert "changes_dead" not in hub.statistics().broker
+
+
 async def test_a_hub_that_cannot_start_is_as_before() -> None:
     """The database is there, and this role may not make what is missing: the broker is closed again."""
     with shared_server().database() as url:
