@@ -70,6 +70,10 @@ MAY_SLEEP = {
 }
 
 
+LONG_FILES = {"js/headwater.js": "the browser's core is one module without imports, because the wheel serves it as it is"}
+"""Files of over 400 lines."""
+
+
 def room_of(module: str) -> str:
     """The room a module is in."""
     return module.removeprefix("headwater").lstrip(".").partition(".")[0]
@@ -135,8 +139,10 @@ def test_foreign_packages_stay_in_their_rooms(module: str) -> None:
 def test_files_are_short() -> None:
     """No file of code is over 400 lines."""
     code = files_in("src", "tests", "examples", "bench", "torture", "js", suffixes=(".py", ".js", ".mjs", ".ts", ".sql", ".css"))
-    wrong = [f"{shown(path)}:{complaint}" for path in code for complaint in rules.long_file(path.read_text())]
-    assert_none(wrong)
+    long = {shown(path): complaint for path in code for complaint in rules.long_file(path.read_text())}
+    links = {shown(path) for path in code if path.is_symlink()}
+    assert_none(f"{name}:{complaint}" for name, complaint in long.items() if name not in LONG_FILES.keys() | links)
+    assert LONG_FILES.keys() <= long.keys(), "an exception that is not needed any more"
 
 
 def test_functions_are_short() -> None:

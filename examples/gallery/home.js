@@ -2,7 +2,7 @@
 //
 // Everything it shows comes over one stream of two channels. What strangers publish is shown as text.
 
-import { Connection } from '/client.js'
+import { createClient } from '/client.js'
 import { River } from './river.js'
 import { byId, make, themeButton } from './live.js'
 
@@ -14,9 +14,10 @@ const ARMS = [
   { name: 'Rooms', colour: '--accent', prefix: 'room:' },
   { name: 'Debates', colour: '--info', prefix: 'debate:' },
   { name: 'Operations', colour: '--violet', prefix: 'operations' },
+  { name: 'Projects', colour: '--good', prefix: 'project:' },
   { name: 'Yours', colour: '--warn', prefix: '' },
 ]
-const STATES = { connecting: ['connecting', 'warn busy'], open: ['live', 'good'], waiting: ['reconnecting', 'warn busy'], closed: ['paused', ''], failed: ['refused', 'bad'] }
+const STATES = { connecting: ['connecting', 'warn busy'], open: ['live', 'good'], polling: ['polling', 'warn'], waiting: ['reconnecting', 'warn busy'], closed: ['paused', ''], failed: ['refused', 'bad'] }
 
 const river = new River(byId('river'), ARMS)
 const armOf = (channel) => ARMS.findIndex(({ prefix }) => channel.startsWith(prefix))
@@ -94,19 +95,19 @@ for (const button of document.querySelectorAll('.copy')) {
 
 // -- start ---------------------------------------------------------------------------------------------------------------
 
-const connection = new Connection(`/events?channel=${PULSE}&channel=${HELLO}`, {
-  onMessage: ({ type, data, id, channel }) => {
-    if (channel === PULSE && type === 'beat') beat(JSON.parse(data))
-    if (channel === HELLO) hear(data, id)
-  },
-  onState: (state) => {
-    byId('state').textContent = STATES[state][0]
-    byId('state').className = `pill ${STATES[state][1]}`
-  },
+const client = createClient({ channels: [PULSE, HELLO], probeEvery: 10_000 })
+client.on('*', ({ type, data, raw, id, channel }) => {
+  if (channel === PULSE && type === 'beat') beat(data)
+  if (channel === HELLO) hear(raw, id)
 })
-connection.open()
+client.onStatus(({ state }) => {
+  const [word, look] = STATES[state] ?? STATES.waiting
+  byId('state').textContent = word
+  byId('state').className = `pill ${look}`
+})
+client.connect()
 
 // A browser has six connections to one host (HTTP/1.1): nobody looks, so another page may have this one.
-document.addEventListener('visibilitychange', () => (document.hidden ? connection.close() : connection.open()))
+document.addEventListener('visibilitychange', () => (document.hidden ? client.close() : client.connect()))
 themeButton(byId('theme'))
 byId('theme').addEventListener('click', () => river.recolour())

@@ -90,7 +90,7 @@ def router(hub: Hub, settings: Settings) -> APIRouter:
     api.add_notifications(routes, access, operations.bus)
     for role, permissions in ROLES.items():
         routes.include_router(access.dev_token(f"{PAGE}/dev/token/{role}", permissions=permissions))
-    routes.include_router(page(PAGE, FOLDER, FOLDER / "feed.js", WEB / "client.js"))
+    routes.include_router(page(PAGE, FOLDER, WEB / "client.js"))
     return routes
 
 

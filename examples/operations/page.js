@@ -2,7 +2,7 @@
 //
 // Each user has a stream of their own with their own token. Nothing here decides who sees what: the hub does.
 
-import { Feed } from './feed.js'
+import { createClient } from './client.js'
 import { Tokens, byId, call, make, themeButton } from './live.js'
 
 const base = (path) => new URL(path, document.baseURI).pathname
@@ -61,12 +61,16 @@ class User {
     this.part('avatar').textContent = name[0]
     this.card.querySelector('h2').textContent = name
     byId('users').append(this.card)
-    this.feed = new Feed({
-      path: `${API}/events/stream`,
-      token: ({ refresh }) => this.token(refresh),
-      onEvent: (type, data, id) => this.take(type, data, id),
-      onState: (state) => this.showState(state),
+    // Streamed while that works, polled while it does not.
+    this.client = createClient({
+      url: `${API}/events/stream`,
+      token: ({ reason }) => this.token(reason !== 'connect'),
+      probeEvery: 5000,
     })
+    this.client.on('connected', () => this.isLoaded || act(() => this.load()))
+    this.client.onReset(() => act(() => this.load()))
+    this.client.on('*', ({ data, id }) => this.take(data, id))
+    this.client.onStatus(({ state }) => this.showState(state))
   }
 
   part(name) {
@@ -92,22 +96,21 @@ class User {
       place.classList.toggle('locked', !this.can(permission))
       if (!this.can(permission)) place.lastElementChild.replaceChildren(make('li', 'empty', `needs ${permission}`))
     }
-    this.feed.open()
+    this.client.connect()
   }
 
   showState(state) {
     const shown = this.part('pill')
-    ;[shown.textContent] = STATES[state]
-    shown.className = `pill ${STATES[state][1]}`
+    const [word, look] = STATES[state] ?? STATES.waiting
+    shown.textContent = word
+    shown.className = `pill ${look}`
   }
 
-  take(type, event, id) {
-    if ((type === 'connected' && !this.isLoaded) || type === 'reset') return act(() => this.load())
-    if (!event.type) return // the hub's own
+  take(event, id) {
     record(id, event, this.role)
     if (this.waiting) this.waiting.push(event)
     else this.apply(event)
-    if (this.role === 'operator' && !type.startsWith('log')) refreshStats()
+    if (this.role === 'operator' && !event.type.startsWith('log')) refreshStats()
   }
 
   apply(event) {
@@ -265,7 +268,7 @@ onSubmit('server', () => post('servers', { name: byId('server-name').value, host
 byId('port').value = location.port || 80
 
 // A browser has six connections to one host (HTTP/1.1), and this page takes three: it gives them back while nobody looks.
-document.addEventListener('visibilitychange', () => users.forEach(({ feed }) => (document.hidden ? feed.close() : feed.open())))
+document.addEventListener('visibilitychange', () => users.forEach(({ client }) => (document.hidden ? client.close() : client.connect())))
 
 themeButton(byId('theme'))
 act(async () => {

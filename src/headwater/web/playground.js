@@ -1,7 +1,7 @@
 // The playground: subscribe, publish, and watch the bytes. Everything that comes from the hub is shown as text, so nothing
 // that a stranger publishes can become markup.
 
-import { Connection } from './client.js'
+import { createClient } from './client.js'
 
 const MAX_SHOWN = 500 // frames and marks; older ones go
 
@@ -35,50 +35,59 @@ byId('subscribe').addEventListener('submit', (event) => {
   event.preventDefault()
   connection?.close()
   const url = streamUrl()
-  connection = new Connection(url, {
+  connection = createClient({
+    url,
     token: () => bearer() || null,
     lastEventId: fields.start.value === 'cursor' ? fields.cursor.value.trim() : '',
-    onState: (state, details) => showState(state, details, url),
+    poll: false, // this page is about streams
     onBytes: showBytes,
-    onMessage: (message) => {
-      if (message.type !== 'heartbeat') counts.events += 1
-      showCounts()
-    },
   })
-  connection.open()
+  const { onStatus, on, connect } = connection
+  for (const type of ['*', 'connected', 'reset', 'token_expiring', 'closing']) on(type, countEvent)
+  onStatus((status) => showStatus(status, url))
+  connect()
 })
+
+function countEvent() {
+  counts.events += 1
+  showCounts()
+}
 
 byId('cut').addEventListener('click', () => {
   connection.close()
   byId('restore').focus()
 })
 byId('restore').addEventListener('click', () => {
-  connection.open()
+  connection.connect()
   byId('cut').focus()
 })
 
-const LOOK = { connecting: 'warn busy', open: 'good', waiting: 'warn busy', closed: '', failed: 'bad' }
+const LOOK = { connecting: 'warn busy', open: 'good', waiting: 'warn busy', suspended: 'warn busy', offline: 'warn', failed: 'bad' }
+const WORD = { closed: 'cut', waiting: 'reconnecting', suspended: 'reconnecting' }
 
-function showState(state, details, url) {
-  byId('state').textContent = { closed: 'cut', waiting: 'reconnecting' }[state] ?? state
-  byId('state').className = `pill ${LOOK[state]}`
-  byId('restore').hidden = state !== 'closed' && state !== 'failed'
-  byId('cut').hidden = !byId('restore').hidden
+function showStatus(status, url) {
+  const { state, reason, retryAt } = status
+  const isCut = ['idle', 'closed', 'failed'].includes(state)
+  byId('state').textContent = WORD[state] ?? state
+  byId('state').className = `pill ${LOOK[state] ?? ''}`
+  byId('restore').hidden = !isCut
+  byId('cut').hidden = isCut
   byId('cut').disabled = false
   byId('connect').textContent = 'Connect anew'
+  const { lastEventId } = connection
   if (state === 'connecting') {
     pending = ''
     text = new TextDecoder('utf-8', { ignoreBOM: true })
     counts.connections += 1
-    mark('', 'GET', `${url.pathname}${decodeURIComponent(url.search)}`, details.sent && `Last-Event-ID: ${details.sent}`)
+    mark('', 'GET', `${url.pathname}${decodeURIComponent(url.search)}`, lastEventId && `Last-Event-ID: ${lastEventId}`)
   } else if (state === 'open') mark('good', 'Open')
-  else if (state === 'closed') mark('warn', 'Cut here', '', connection.lastEventId && `goes on after ${connection.lastEventId}`)
-  else if (state === 'waiting') mark('warn', `Back in ${(details.delay / 1000).toFixed(1)} s`, '', said(details))
-  else if (state === 'failed') mark('bad', 'Refused', '', said(details))
+  else if (state === 'closed') mark('warn', 'Cut here', '', reason === 'no content' ? 'the hub has no more' : lastEventId && `goes on after ${lastEventId}`)
+  else if (state === 'failed') mark('bad', 'Refused', '', said(status))
+  else if (retryAt) mark('warn', `Back in ${((retryAt - Date.now()) / 1000).toFixed(1)} s`, '', said(status))
   showCounts()
 }
 
-const said = ({ problem, error }) => (problem ? `${problem.status} ${problem.detail}` : error ? error.message : 'the stream ended')
+const said = ({ reason, error }) => (error ? [error.status, error.message].filter(Boolean).join(' ') : reason === 'offline' ? 'there is no network' : 'the stream ended')
 
 // -- the wire ------------------------------------------------------------------------------------------------------------
 

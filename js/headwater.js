@@ -1,0 +1,1034 @@
+// Headwater for browsers, workers, Node and Deno: a stream of events that keeps its place.
+//
+//   import { createClient } from 'headwater'
+//   const events = createClient({ url: '/events', channels: ['room:42'], token: () => session.token() })
+//   const off = events.on('log', ({ data, id }) => console.log(data))
+//   events.connect()
+//
+// One file without imports, because the wheel serves it as it is (`/client.js`). From the bottom up: the decoder (bytes to
+// messages), the budget (when to try again), requests, the engine (one connection's life, as a table of states), the tabs
+// (one connection for all of them), the outbox (what waits to be published) and the client, which is all that others see.
+// Nothing runs before `connect`, and nothing after `close`.
+
+/** @import { Auth, Client, ClientOptions, EventMap, Message, OnOptions, PublishOptions, Reason, ServerEvent, State, Status } from './types.d.ts' */
+
+/** @type {State[]} */
+const ALWAYS = ['connecting', 'offline', 'idle', 'closed']
+
+/** Which state may follow which. Whatever is not here is a defect, and throws. @type {Record<State, readonly State[]>} */
+export const STATES = {
+  idle: ALWAYS,
+  connecting: [...ALWAYS, 'open', 'waiting', 'polling', 'suspended', 'failed'],
+  open: [...ALWAYS, 'waiting', 'polling', 'suspended', 'failed'],
+  waiting: ALWAYS,
+  polling: [...ALWAYS, 'open', 'suspended', 'failed'],
+  suspended: ALWAYS,
+  offline: ALWAYS,
+  closed: ['connecting', 'offline'],
+  failed: ['connecting', 'offline', 'closed'],
+}
+
+/** Types that only the hub itself sends; `on('*')` is not told of them. */
+const RESERVED = new Set(['connected', 'heartbeat', 'reset', 'token_expiring', 'closing'])
+const MAX_BUFFER = 1 << 20 // characters of one event
+const MAX_SEEN = 1000 // ids that a tab remembers, and notes of another tab that wait
+const MAX_WAIT = 3_600_000 // ms for which a server can send a client away, by mistake or otherwise
+const GRACE = 2000 // ms for what arrived while a page was frozen to be read
+const ANSWER = 3000 // ms for a leading tab to give a sign of life
+const LINGER = 1000 // ms for which nobody needs a connection before it is closed
+
+const DEFAULTS = {
+  url: '/events',
+  channels: /** @type {readonly string[]} */ ([]),
+  base: 1000,
+  max: 30_000,
+  stableAfter: 5000,
+  connectTimeout: 10_000,
+  silence: 45_000, // three of the hub's default heartbeats
+  pollAfter: 3,
+  pollWait: 25,
+  breaker: 8,
+  probeEvery: 30_000,
+  maxQueue: 100,
+}
+
+/** @typedef {Omit<typeof DEFAULTS, 'url'> & Omit<ClientOptions, 'poll' | 'retry'> & {url: NonNullable<ClientOptions['url']>, bearer?: unknown}} Settings bearer: the last token. */
+/** @typedef {Partial<Status> & {state: State, reason: Reason}} News */
+/** @typedef {{message: (message: Message) => void, status: (news: News) => void}} Tell what a client hears */
+
+/** @param {() => void} work @param {number} delay milliseconds. @returns {any} */
+const later = (work, delay) => {
+  const timer = /** @type {any} */ (setTimeout(work, delay))
+  timer.unref?.() // a waiting client keeps no program alive
+  return timer
+}
+
+/** What some work comes to, unless a signal is aborted first, or time is over: an application's function may hang for ever.
+ * @template T @param {AbortSignal} signal @param {number} delay @param {(signal: AbortSignal) => T | Promise<T>} work is told to end.
+ * @returns {Promise<T>} */
+const unless = (signal, delay, work) =>
+  new Promise((resolve, reject) => {
+    const own = new AbortController()
+    own.signal.addEventListener('abort', () => reject(own.signal.reason))
+    later(() => own.abort(new Error('no answer in time')), delay)
+    signal.addEventListener('abort', () => own.abort(), own) // and no longer than that
+    signal.throwIfAborted()
+    Promise.resolve(work(own.signal)).then(resolve, reject)
+  })
+
+/** @param {AbortSignal} signal @param {number} delay */
+const pause = (signal, delay) => unless(signal, delay, () => new Promise(() => {})).catch(() => {})
+
+/** Do it until it succeeds. @param {AbortSignal} signal @param {Settings} settings @param {(signal: AbortSignal) => Promise<void>} work */
+const insist = async (signal, settings, work) => {
+  for (let failures = 1; !signal.aborted; failures += 1) {
+    try {
+      return await work(signal)
+    } catch {
+      await pause(signal, delayOf({ ...settings, failures }))
+    }
+  }
+}
+
+/** Bytes of an event stream to messages, however they are cut (WHATWG HTML, section 9.2.6). */
+export class Decoder {
+  /** Where to resume. Survives `close`. */
+  lastEventId
+  /** Milliseconds that the stream asked to wait. Survives `close`. @type {number | null} */
+  retry = null
+  #max
+  #text = new TextDecoder()
+  #rest = ''
+  #afterCr = false
+  #block
+
+  /** @param {{lastEventId?: string, max?: number}} [options] max: characters of one line, and of one event's data. */
+  constructor({ lastEventId = '', max = MAX_BUFFER } = {}) {
+    this.lastEventId = lastEventId
+    this.#max = max
+    this.#block = emptyBlock(lastEventId)
+  }
+
+  /** The connection has ended: drop the incomplete block. The next connection's bytes may follow. */
+  close() {
+    this.#text = new TextDecoder() // drops one byte order mark
+    this.#rest = ''
+    this.#afterCr = false
+    this.#block = emptyBlock(this.lastEventId)
+  }
+
+  /** @param {Uint8Array} bytes @returns {Message[]} @throws {RangeError} a line or an event is too long. */
+  feed(bytes) {
+    let text = this.#text.decode(bytes, { stream: true })
+    if (!text) return []
+    if (this.#afterCr && text[0] === '\n') text = text.slice(1)
+    this.#afterCr = text.endsWith('\r') // it ends its line now; a LF that follows belongs to it
+    const lines = text.split(/\r\n|\r|\n/)
+    lines[0] = this.#rest + lines[0] // and not before it is split: a long line in many pieces is looked through once
+    this.#rest = lines.pop() ?? ''
+    this.#check(this.#rest.length)
+    return lines.flatMap((line) => this.#take(line))
+  }
+
+  /** @param {number} size */
+  #check(size) {
+    if (size > this.#max) throw new RangeError(`a line or an event has over ${this.#max} characters`)
+  }
+
+  /** @param {string} line @returns {Message[]} */
+  #take(line) {
+    const block = this.#block
+    this.#check(line.length)
+    if (!line) {
+      this.lastEventId = block.id // only now: an event that was cut off must come again
+      this.#block = emptyBlock(block.id)
+      return block.data.length ? [{ type: block.type || 'message', data: block.data.join('\n'), id: block.id, channel: block.channel }] : []
+    }
+    const [, name, value = ''] = /** @type {string[]} */ (/^([^:]*):? ?([^]*)$/.exec(line))
+    if (name === 'data') {
+      this.#check((block.size += value.length + 1))
+      block.data.push(value)
+    } else if (name === 'event') block.type = value
+    else if (name === 'id' && !value.includes('\0')) block.id = value
+    else if (name === 'channel') block.channel = value || null
+    else if (name === 'retry' && /^[0-9]+$/.test(value)) this.retry = Math.min(+value, Number.MAX_SAFE_INTEGER)
+    return []
+  }
+}
+
+/** @param {string} id @returns {{data: string[], size: number, type: string, id: string, channel: string | null}} */
+const emptyBlock = (id) => ({ data: [], size: 0, type: '', id, channel: null })
+
+/**
+ * Milliseconds to wait before the next try: none after a stream that was stable; else a random part of an exponentially
+ * growing ceiling ("full jitter"), so that the clients of a hub that was down do not return together.
+ * @param {{failures: number, base: number, max: number, told?: number | null, retryAfter?: number}} budget failures in a
+ *   row; told: this stream's own turn to come back, from its `closing` event; retryAfter: the same for everybody, from a response.
+ */
+export const delayOf = ({ failures, base, max, told = null, retryAfter = 0 }, random = Math.random) => {
+  const ceiling = failures && Math.min(Math.max(max, base), base * 2 ** (failures - 1))
+  const delay = retryAfter + Math.max(told ?? 0, random() * Math.max(ceiling, retryAfter / 4))
+  return Math.min(MAX_WAIT, told !== null && failures < 2 ? told : delay) // told again and again: that is a failure, too
+}
+
+/** @param {State} state */
+const isOver = (state) => state === 'closed' || state === 'failed'
+
+/** Whether a request that was refused so may be taken next time. @param {number} [status] */
+const mayPass = (status = 500) => status >= 500 || [408, 425, 429].includes(status)
+
+/** A response that is no good, as an error. @param {Response} response @param {string} [message] */
+const refusal = async (response, message) => {
+  const { status, statusText, headers } = response
+  const problem = message ? null : await response.json().catch(() => null)
+  const after = headers.get('retry-after') ?? ''
+  const date = Date.parse(after) - (Date.parse(headers.get('date') ?? '') || Date.now()) // by the server's clock, which wrote it
+  const retryAfter = Math.max(0, /^\d+$/.test(after) ? 1000 * +after : date || 0)
+  return Object.assign(new Error(message ?? problem?.detail ?? `${status} ${statusText}`), { status, problem, retryAfter })
+}
+
+/** The stream's address. @param {Settings} settings */
+const addressOf = async ({ url, channels }) => {
+  const address = new URL(typeof url === 'function' ? await url() : url, globalThis.location?.href)
+  for (const channel of channels) address.searchParams.append('channel', channel)
+  return address
+}
+
+/**
+ * One request, with the application's own headers and its token, by its fetch. That is looked up now: others wrap it late.
+ * @param {Settings} settings @param {boolean} isFresh the token must be a new one.
+ * @param {{to?: string | URL, query?: Record<string, any>, headers?: Record<string, string>, signal: AbortSignal} & RequestInit} what
+ *   to: relative to the stream's address, which is the default.
+ * @returns {Promise<Response>}
+ */
+const request = async (settings, isFresh, { to, query, headers, ...init }) => {
+  const { via, fetch: send = globalThis.fetch, ticketUrl = 'tickets' } = settings
+  const { signal } = init
+  const stream = await addressOf(settings)
+  const url = to ? new URL(to, stream) : stream
+  const all = new Headers({ ...settings.headers, ...headers })
+  const token = (settings.bearer = await settings.token?.({ reason: isFresh ? 'unauthorized' : 'connect', signal }))
+  signal.throwIfAborted()
+  for (const name in query) url.searchParams.set(name, query[name])
+  if (token && via === 'query') url.searchParams.set('token', token)
+  else if (token && via === 'ticket') {
+    // Bought for this one request, so that the token stays out of URLs and logs.
+    const bought = await request({ ...settings, token: () => token, via: 'header' }, isFresh, { to: ticketUrl, method: 'POST', signal })
+    if (!bought.ok) throw await refusal(bought)
+    url.searchParams.set('ticket', (await bought.json()).ticket)
+  } else if (token) all.set('Authorization', `Bearer ${token}`)
+  return send(url, { cache: 'no-store', credentials: via === 'cookie' ? 'include' : 'same-origin', ...init, headers: all })
+}
+
+/** A polled event as a stream would bring it. @param {any} event @returns {Message} */
+const messageOf = ({ type, data, id, channel, text }) => ({ type, data: text ? data : JSON.stringify(data), id, channel })
+
+/** One of the hub's own messages, without an id. @param {string} type @param {unknown} data @returns {Message} */
+const notice = (type, data) => ({ type, data: JSON.stringify(data), id: '', channel: null })
+
+/** One connection's life. Knows the wire and when to try again; must not know handlers, tabs or what is published.
+ * @param {Settings} settings @param {Tell} tell */
+const engineOf = (settings, tell) => {
+  const { pollAfter, pollWait, probeEvery, breaker, max, silence, connectTimeout } = settings
+  const counts = { attempts: 0, opened: 0, polls: 0 }
+  let openTime = 0
+  /** @type {State} */
+  let state = 'idle'
+  let retryAt = 0
+  let isSentAway = false // by a Retry-After
+  let cursor = settings.lastEventId ?? ''
+  /** The attempt that counts; what others still do is ignored. @type {AbortController | null} */
+  let current = null
+  /** The polls that stand in for a stream. @type {AbortController | null} */
+  let polling = null
+  /** The one timer: of the connect timeout, the watchdog, or the next try. @type {any} */
+  let timer
+  let failures = 0 // in a row, of streams and polls; all that is decided about trying again hangs on this number
+  let { base } = settings
+  let isFresh = false // the next token must be a new one
+  let openedAt = 0
+  let heardAt = 0
+  /** @type {number | null} */
+  let told = null
+
+  /** @param {State} next @param {Reason} reason @param {Partial<Status>} [details] */
+  const become = (next, reason, details = {}) => {
+    if (!STATES[state].includes(next)) throw new Error(`${state} to ${next}`)
+    state = next
+    retryAt = details.retryAt ?? 0
+    isSentAway = !!details.error?.retryAfter
+    tell.status({ ...details, state, reason, attempt: failures })
+  }
+
+  const end = () => {
+    clearTimeout(timer)
+    if (openedAt) openTime += Date.now() - openedAt
+    openedAt = 0
+    current?.abort()
+    current = null
+  }
+
+  const drop = () => {
+    end()
+    polling?.abort()
+    polling = null
+  }
+
+  // In all that follows the timer is set before others are told, because what they do about it may be to close.
+
+  /** @param {number} delay @param {Reason} reason */
+  const plan = (delay, reason) => {
+    clearTimeout(timer)
+    timer = later(() => start(reason), delay)
+  }
+
+  const soon = (least = 0) => Math.min(MAX_WAIT, Math.max(least, probeEvery * (0.5 + Math.random())))
+
+  /** Wait for another try. @param {'waiting' | 'suspended' | 'offline'} next @param {Reason} reason @param {number} delay @param {any} [error] */
+  const rest = (next, reason, delay, error) => {
+    drop()
+    plan(delay, next === 'waiting' ? 'retry' : 'probe')
+    become(next, reason, { error, retryAt: Date.now() + delay })
+  }
+
+  /** @param {Reason} reason @param {any} error @param {number | null} [turn] */
+  const retry = (reason, error, turn) => {
+    const retryAfter = error?.retryAfter
+    if (failures >= breaker) rest('suspended', reason, soon(retryAfter), error)
+    else rest('waiting', reason, delayOf({ failures, base, max, told: turn, retryAfter }), error)
+  }
+
+  /** @param {Reason} reason */
+  const start = (reason) => {
+    if (current) return
+    if (globalThis.navigator?.onLine === false && reason !== 'probe') rest('offline', 'offline', soon())
+    else attempt(reason)
+  }
+
+  /** @param {State} next @param {Reason} reason @param {any} [error] */
+  const stop = (next, reason, error) => {
+    if (state === next || (next !== 'closed' && isOver(state))) return
+    drop()
+    if (next === 'offline') rest(next, reason, soon())
+    else become(next, reason, { error })
+  }
+
+  /** @param {Reason} reason */
+  const attempt = (reason) => {
+    const controller = (current = new AbortController())
+    clearTimeout(timer)
+    timer = later(() => fail(controller, 'timeout', new Error('no first byte in time')), connectTimeout)
+    if (!polling) become('connecting', reason)
+    if (controller === current)
+      read(controller).then(
+        () => fail(controller, told === null ? 'ended' : 'closing'),
+        (error) => fail(controller, error.status ? 'status' : 'network', error),
+      )
+  }
+
+  /** @param {string} accept @param {string} from @param {AbortSignal} signal @param {Record<string, any>} [query] */
+  const get = (accept, from, signal, query) =>
+    request(settings, isFresh, {
+      query,
+      signal,
+      headers: { Accept: accept, ...(from && { 'Last-Event-ID': String.fromCharCode(...new TextEncoder().encode(from)) }) },
+    })
+
+  /** Read one response to its end. @param {AbortController} controller */
+  const read = async ({ signal }) => {
+    const began = cursor
+    const response = await unless(signal, connectTimeout, () => get('text/event-stream', began, signal))
+    const media = response.headers.get('content-type') ?? 'nothing'
+    if (response.status !== 200) throw await refusal(response)
+    if (!/^\s*text\/event-stream\s*(;|$)/i.test(media)) throw await refusal(response, `the answer is ${media}, not an event stream`)
+    if (!response.body) failures = Math.max(failures, pollAfter - 1) // this fetch cannot stream, and will not learn it
+    const decoder = new Decoder({ lastEventId: began })
+    for (const reader = /** @type {any} */ (response.body).getReader(); ; ) {
+      const { done, value } = await reader.read()
+      if (signal.aborted || done || (!openedAt && !promote(began)) || signal.aborted) return
+      heardAt = Date.now()
+      settings.onBytes?.(value)
+      for (const message of decoder.feed(value)) {
+        if (signal.aborted) return
+        if (message.type === 'closing') {
+          told = decoder.retry ?? 0
+          decoder.retry = null
+          isFresh = /expired|revoked/.test(message.data)
+        }
+        cursor = message.id
+        tell.message(message)
+      }
+      if (signal.aborted) return
+      cursor = decoder.lastEventId
+      base = decoder.retry ?? base
+      decoder.retry = null // so that the next one that is seen is new
+    }
+  }
+
+  /** The first byte: streaming works. If polls have moved on while it was tried, it is tried again from there, so that nothing
+   * comes twice. @param {string} began where this stream began. */
+  const promote = (began) => {
+    const hasMoved = polling && began !== cursor
+    polling?.abort()
+    polling = null
+    if (hasMoved) {
+      end()
+      attempt('probe')
+      return false
+    }
+    openedAt = heardAt = Date.now()
+    isFresh = false
+    counts.attempts += 1
+    counts.opened += 1
+    watch(silence)
+    become('open', 'first byte', { transport: 'sse' })
+    return true
+  }
+
+  /** One timer that looks at when the last byte came. A timer that is late by itself tells of a page that was frozen, not of a
+   * silent hub: then it looks a second time, a moment later. @param {number} wait @param {boolean} [isSecond] */
+  const watch = (wait, isSecond) => {
+    clearTimeout(timer)
+    const due = Date.now() + wait
+    if (silence)
+      timer = later(() => {
+        const silent = Date.now() - heardAt
+        if (silent < silence) watch(silence - silent)
+        else if (!isSecond && Date.now() - due > GRACE) watch(GRACE, true)
+        else fail(current, 'silence', new Error(`nothing for ${silent} ms`))
+      }, wait)
+  }
+
+  /** @param {AbortController | null} controller @param {Reason} reason @param {any} [error] */
+  const fail = (controller, reason, error) => {
+    if (controller !== current) return
+    const turn = told
+    const lasted = openedAt && heardAt - openedAt // by its last byte: silence does not make a stream last
+    if (!openedAt) counts.attempts += 1
+    told = null
+    end()
+    if (isSettled(error)) return isOver(state) || attempt('unauthorized')
+    failures = lasted >= settings.stableAfter ? 0 : failures + 1
+    if (polling) plan(soon(error?.retryAfter), 'probe')
+    else if (pollAfter && failures >= pollAfter) poll(reason, error)
+    else retry(reason, error, turn)
+  }
+
+  /** Whether a status decides by itself what to do: end, or try at once with a new token. @param {any} error */
+  const isSettled = (error) => {
+    const status = error?.status
+    if (status === 204) stop('closed', 'no content')
+    else if (status === 401 && settings.token && !isFresh) isFresh = true
+    else if (!mayPass(status)) stop('failed', status === 401 ? 'unauthorized' : 'status', error)
+    else return false
+    return true
+  }
+
+  /** Ask for events instead of having them streamed, until a stream's first byte comes. @param {Reason} reason @param {any} error */
+  const poll = async (reason, error) => {
+    const { signal } = (polling = new AbortController())
+    plan(soon(error?.retryAfter), 'probe')
+    become('polling', reason, { error, transport: 'poll' })
+    while (!signal.aborted) {
+      const begun = Date.now()
+      try {
+        const isEmpty = await pollOnce(signal)
+        if (signal.aborted) return
+        failures = pollAfter
+        if (isEmpty && Date.now() - begun < base) await pause(signal, base) // polls are not held here
+      } catch (/** @type {any} */ failure) {
+        if (signal.aborted || isSettled(failure)) continue
+        failures += 1
+        if (failures >= breaker) return retry('network', failure)
+        await pause(signal, delayOf({ failures: failures - pollAfter, base, max, retryAfter: failure.retryAfter }))
+      }
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  const pollOnce = async (signal) => {
+    const isFirst = !cursor // it only finds out where the log is; held, it would not be asked about what comes meanwhile
+    const answer = await ask(cursor, isFirst ? 0 : pollWait, signal)
+    if (signal.aborted) return
+    isFresh = false
+    if (isFirst) tell.message(notice('connected', { cursor: answer.cursor }))
+    if (answer.reset) tell.message(notice('reset', answer.reset))
+    for (const event of answer.events) {
+      if (signal.aborted) return
+      cursor = event.id
+      tell.message(messageOf(event))
+    }
+    if (!signal.aborted) cursor = answer.cursor
+    return !isFirst && !answer.events.length
+  }
+
+  /** One poll. @param {string} from @param {number} wait s that the hub may hold it @param {AbortSignal} signal @returns {Promise<any>} */
+  const ask = (from, wait, signal) => {
+    counts.polls += 1
+    return unless(signal, 1000 * wait + connectTimeout, async (limit) => {
+      const response = await get('application/json', from, limit, { wait })
+      if (response.status !== 200) throw await refusal(response)
+      return response.json()
+    })
+  }
+
+  /** Go on with a new token, before the hub ends the stream of the old one. Without a new one, it goes on. */
+  const renew = async () => {
+    const controller = current
+    const { token } = settings
+    if (controller && token) {
+      const next = await unless(controller.signal, MAX_WAIT, (signal) => token({ reason: 'expiring', signal })).catch(() => {})
+      if (controller === current && next && next !== settings.bearer) again('token expiring')
+    }
+  }
+
+  /** Give up the present connection for a new one, from the same place. @param {Reason} reason */
+  const again = (reason) => {
+    drop()
+    start(reason)
+  }
+
+  return {
+    leads: true,
+    counts,
+    start,
+    stop,
+    again,
+    renew,
+    ask,
+    /** Is the stream still alive, and need the next try be waited for? Asked when page or network are back. @param {Reason} reason */
+    wake(reason) {
+      if (state === 'open') watch(GRACE, true)
+      else if (!isOver(state) && !isSentAway) start(reason)
+    },
+    /** A follower has seen that a try is due, whose timer is late here. */
+    remind() {
+      if (retryAt && retryAt <= Date.now()) start('retry')
+    },
+    get cursor() {
+      return cursor
+    },
+    set cursor(id) {
+      cursor = id
+    },
+    /** ms for which streams have been open. */
+    get openTime() {
+      return openTime + (openedAt && Date.now() - openedAt)
+    },
+  }
+}
+
+/** Whom a token is for: tabs of two people must not share a stream. @param {any} token @returns {string | undefined} */
+const subjectOf = (token) => {
+  if (!token) return ''
+  try {
+    return JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub
+  } catch {}
+}
+
+/**
+ * One connection for all tabs with the same stream and the same person. The tab that holds the Web Lock has the engine and
+ * tells the others; when it is closed or crashes the browser hands the lock on, and the next one goes on from the last id.
+ * A leader that gives no sign of life (frozen in the background) has its lock stolen. Each message says which id came before
+ * it, so a tab that missed one asks the hub for what lies between.
+ * @param {Settings} settings @param {Tell} tell
+ */
+const tabsOf = (settings, tell) => {
+  const { silence } = settings
+  const seen = new Set() // ids that this tab has passed
+  let leads = false
+  let cursor = settings.lastEventId ?? ''
+  let name = ''
+  let heardAt = 0
+  let isGreeted = false // has had a `connected`
+  /** The leader's. @type {string | null} */
+  let hello = null
+  /** @type {any} */
+  let last = null // the leader's status
+  /** @type {AbortController | null} */
+  let running = null
+  /** @type {BroadcastChannel | null} */
+  let channel = null
+  /** Messages that wait for a gap to be filled. @type {any[] | null} */
+  let held = null
+  /** @type {any} */
+  let timer
+  let release = () => {}
+
+  /** @param {string} kind @param {object} [more] */
+  const post = (kind, more) => channel?.postMessage({ kind, ...more })
+
+  /** @param {string} id */
+  const pass = (id) => {
+    cursor = id
+    seen.add(id)
+    if (seen.size > MAX_SEEN) seen.delete(seen.values().next().value)
+  }
+
+  /** @param {Message} message @param {string} before */
+  const take = (message, before) => {
+    const { id, type } = message
+    const isEvent = !RESERVED.has(type)
+    if (!leads && isEvent && id && seen.has(id)) return
+    if (id && (isEvent || before === cursor)) pass(id) // a late heartbeat does not move it back
+    if (type === 'connected') {
+      isGreeted = true
+      hello = message.data
+    }
+    tell.message(message)
+  }
+
+  const share = () => post('status', { status: last, cursor, hello })
+
+  const engine = engineOf(settings, {
+    message: (message) => {
+      post('message', { message, before: cursor })
+      take(message, cursor)
+    },
+    status: (status) => {
+      if (status.reason === 'handed over') return
+      const { error } = status
+      if (status.state === 'connecting') hello = null
+      last = { ...status, error: error && { ...error, message: error.message }, transport: status.transport && 'tab' }
+      share()
+      tell.status(status)
+    },
+  })
+
+  /** @param {Reason} reason */
+  const lead = (reason) => {
+    clearTimeout(timer)
+    leads = true
+    engine.cursor = cursor
+    engine.start(reason)
+  }
+
+  /** Wait for the lock, or take it. @param {Reason} reason @param {boolean} [steal] */
+  const queue = (reason, steal) => {
+    const { signal } = /** @type {AbortController} */ (running)
+    const hold = () =>
+      new Promise((resolve) => {
+        release = () => resolve(0)
+        if (signal.aborted) release()
+        else lead(reason)
+      })
+    navigator.locks.request(name, steal ? { steal } : { signal }, hold).catch(() => {
+      if (signal.aborted) return
+      if (!leads) return lead(reason) // this page may have no locks: a connection of its own
+      leads = false // stolen while this tab was frozen
+      engine.stop('idle', 'handed over')
+      queue('leader gone')
+      guard(0)
+    })
+  }
+
+  /** @param {Reason} reason */
+  const start = async (reason) => {
+    if (leads) return engine.start(reason)
+    if (running) return guard(0)
+    const { signal } = (running = new AbortController())
+    tell.status({ state: 'connecting', reason })
+    /** @type {string | undefined} */
+    let who
+    await insist(signal, settings, () =>
+      unless(signal, settings.connectTimeout, async () => {
+        name = `${await addressOf(settings)}`
+        who = settings.principal ?? subjectOf(await settings.token?.({ reason: 'connect', signal }))
+      }),
+    )
+    if (signal.aborted) return
+    name = `headwater:${name}:${who}`
+    try {
+      if (who !== undefined) channel = new BroadcastChannel(name)
+    } catch {}
+    if (!channel) return lead(reason) // nobody to share with, or nothing to share by
+    channel.onmessage = ({ data }) => hear(data)
+    post('ping')
+    queue(reason)
+    guard(silence)
+  }
+
+  /** A note from another tab. @param {any} note */
+  const hear = (note) => {
+    heardAt = Date.now()
+    const { kind, status } = note
+    if (leads) {
+      if (kind === 'ping') share()
+      if (kind === 'again') engine.again('reconnect')
+      if (kind === 'due') engine.remind()
+    } else if (kind === 'status' && status) {
+      if (!cursor) pass(note.cursor)
+      tell.status(status)
+      if (status.retryAt) later(() => post('due'), status.retryAt - heardAt) // a hidden leader's own timer may be late
+      if (note.hello && !isGreeted) take({ type: 'connected', data: note.hello, id: '', channel: null }, '')
+      if (note.cursor && !seen.has(note.cursor)) fill([])
+    } else if (kind === 'message') follow(note)
+  }
+
+  /** @param {any} note */
+  const follow = (note) => {
+    const { message, before } = note
+    if (held) {
+      held.push(note)
+      if (held.length > MAX_SEEN) held.shift()
+      return
+    }
+    if (!cursor) pass(before)
+    if (!message.id || seen.has(before)) take(message, before)
+    else fill([note])
+  }
+
+  /** Ask the hub for what was missed, then go on with what has come meanwhile. @param {any[]} notes */
+  const fill = async (notes) => {
+    if (held) return
+    held = notes
+    const { signal } = /** @type {AbortController} */ (running)
+    await insist(signal, settings, async (signal) => {
+      for (let isMore = true; isMore && !leads; ) {
+        const { events, cursor: end, reset } = await engine.ask(cursor, 0, signal)
+        if (signal.aborted || leads) return
+        if (reset) take(notice('reset', reset), '')
+        for (const event of events) take(messageOf(event), '')
+        pass(end)
+        isMore = events.length
+      }
+    })
+    if (signal.aborted) return
+    notes = held
+    held = null
+    if (!leads) notes.forEach(follow)
+  }
+
+  /** See that there is a leader: ask for a sign when nothing was heard for a while, and take over if none comes. @param {number} wait */
+  const guard = (wait) => {
+    clearTimeout(timer)
+    if (!silence) return
+    timer = later(
+      () => {
+        const asked = Date.now()
+        if (globalThis.document?.hidden || asked - heardAt < wait) return guard(silence)
+        post('ping')
+        timer = later(() => (heardAt >= asked ? guard(silence) : queue('leader gone', true)), ANSWER)
+      },
+      wait * (0.75 + Math.random() / 2), // not all at once
+    )
+  }
+
+  /** @param {State} next @param {Reason} reason */
+  const stop = (next, reason) => {
+    if (next === 'offline') return leads && engine.stop(next, reason)
+    clearTimeout(timer)
+    running?.abort()
+    channel?.close()
+    running = channel = held = null
+    isGreeted = false
+    if (leads) engine.stop(next, reason)
+    else tell.status({ state: next, reason })
+    leads = false
+    release()
+  }
+
+  return {
+    counts: engine.counts,
+    start,
+    stop,
+    renew: () => leads && engine.renew(),
+    wake: (/** @type {Reason} */ reason) => (leads ? engine.wake(reason) : start(reason)),
+    again: (/** @type {Reason} */ reason) => (leads ? engine.again(reason) : channel ? post('again') : start(reason)),
+    get leads() {
+      return leads
+    },
+    get cursor() {
+      return cursor
+    },
+    get openTime() {
+      return engine.openTime
+    },
+  }
+}
+
+/** What is published, in order, each event once: it waits here while the hub cannot be reached, and is sent again under the
+ * same key when an answer was lost. @param {Settings} settings */
+const outboxOf = (settings) => {
+  /** @type {{body: string, key: string, resolve: (ids: string[]) => void, reject: (error: any) => void}[]} */
+  const waiting = []
+  let isSending = false
+  let failures = 0
+  /** @type {any} */
+  let timer
+  let stopped = new AbortController()
+
+  /** Send what waits, one after the other. */
+  const flush = async () => {
+    clearTimeout(timer)
+    if (isSending) return
+    isSending = true
+    for (let item, isFresh = false; (item = waiting[0]); ) {
+      try {
+        item.resolve(await send(item, isFresh))
+        failures = 0
+      } catch (/** @type {any} */ error) {
+        if (item !== waiting[0]) continue // cleared
+        const { status, retryAfter } = error
+        if (status === 401 && settings.token && !isFresh) {
+          isFresh = true
+          continue
+        }
+        if (mayPass(status)) {
+          timer = later(flush, delayOf({ ...settings, failures: ++failures, retryAfter }))
+          break
+        }
+        item.reject(error)
+      }
+      isFresh = false
+      if (item === waiting[0]) waiting.shift()
+    }
+    isSending = false
+  }
+
+  /** @param {{body: string, key: string}} item @param {boolean} isFresh @returns {Promise<string[]>} */
+  const send = ({ body, key }, isFresh) =>
+    unless(stopped.signal, settings.connectTimeout, async (signal) => {
+      const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
+      const response = await request(settings, isFresh, { to: settings.publishUrl ?? '?', method: 'POST', body, headers, signal })
+      if (!response.ok) throw await refusal(response)
+      return (await response.json()).ids
+    })
+
+  return {
+    flush,
+    get length() {
+      return waiting.length
+    },
+    /** @param {unknown} body @param {string} key @returns {Promise<string[]>} ids */
+    add: (body, key) =>
+      new Promise((resolve, reject) => {
+        if (waiting.length >= settings.maxQueue) throw new RangeError(`${waiting.length} events wait to be published already`)
+        waiting.push({ body: JSON.stringify(body), key, resolve, reject })
+        flush()
+      }),
+    clear() {
+      clearTimeout(timer)
+      stopped.abort()
+      for (const { reject } of waiting.splice(0)) reject(stopped.signal.reason)
+      stopped = new AbortController()
+    },
+  }
+}
+
+/** At most one call per `wait` milliseconds: the first at once, the last of a burst at its end.
+ * @param {(event: any) => void} handler @param {number} wait @param {() => boolean} isWanted */
+const throttled = (handler, wait, isWanted) => {
+  /** @type {any} */
+  let timer
+  /** @type {any} */
+  let latest
+  const rest = () => {
+    timer = 0
+    if (!latest || !isWanted()) return
+    timer = later(rest, wait)
+    const event = latest
+    latest = null
+    handler(event)
+  }
+  return (/** @type {any} */ event) => {
+    latest = event
+    if (!timer) rest()
+  }
+}
+
+/** A client. It connects when `connect` or `acquire` is called. @type {typeof import('./types.d.ts').createClient} */
+export const createClient = ({ retry, poll, ...options } = {}) => {
+  const { after = undefined, wait = undefined } = poll === false ? { after: 0 } : poll ?? {}
+  /** @type {any} */
+  const settings = { ...retry, ...options, pollAfter: after, pollWait: wait }
+  for (const [name, value] of Object.entries(DEFAULTS)) settings[name] ??= value
+  /** @type {Map<string, Set<(event: any) => void>>} */
+  const handlers = new Map()
+  /** @type {Set<(status: Status) => void>} */
+  const watchers = new Set()
+  const counts = { events: 0, handled: 0, handlerErrors: 0, handlerTime: 0 }
+  const minute = new Map() // events of each of its seconds
+  const outbox = outboxOf(settings)
+  let holders = 0
+  let isWanted = false
+  let isPinned = false // by `connect`
+  /** @type {AbortController} */
+  let listening
+  /** @param {News} news @returns {Status} */
+  const statusOf = (news) => ({ attempt: 0, retryAt: null, transport: null, since: Date.now(), ...news, error: news.error ?? null, previous: status?.state ?? 'idle' })
+  let status = /** @type {Status} */ (/** @type {unknown} */ (null))
+  status = statusOf({ state: 'idle', reason: 'new' })
+
+  /** @param {string} what @param {unknown} details */
+  const debug = (what, details) => {
+    const { debug: to } = settings
+    if (to) typeof to === 'function' ? to(what, details) : console.debug('[SSE]', what, details)
+  }
+
+  /** What a handler throws is its author's to see, and no fault of the connection. @param {(value: any) => void} handler @param {unknown} value */
+  const call = (handler, value) => {
+    const begun = performance.now()
+    counts.handled += 1
+    try {
+      handler(value)
+    } catch (error) {
+      counts.handlerErrors += 1
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+    counts.handlerTime += performance.now() - begun
+  }
+
+  /** @param {string} type @param {any} event */
+  const deliver = (type, event) => {
+    const set = handlers.get(type)
+    for (const handler of [...(set ?? [])]) if (isWanted && set?.has(handler)) handler(event)
+  }
+
+  /** @param {Message} message */
+  const take = ({ type, data: raw, id, channel }) => {
+    /** @type {unknown} */
+    let data = raw
+    try {
+      data = (settings.parse ?? JSON.parse)(raw)
+    } catch {} // published as text
+    const event = { type, id, channel, raw, data }
+    debug('event', event)
+    if (type === 'token_expiring') source.renew()
+    deliver(type, event)
+    if (RESERVED.has(type)) return
+    const second = Math.floor(Date.now() / 1000)
+    counts.events += 1
+    minute.set(second, (minute.get(second) ?? 0) + 1)
+    if (minute.size > 60) minute.delete(minute.keys().next().value)
+    deliver('*', event)
+  }
+
+  /** @param {News} news */
+  const move = (news) => {
+    if (news.since === status.since && news.state === status.state) return // said again, for another tab
+    const now = (status = statusOf(news))
+    debug('status', now)
+    if (now.transport) outbox.flush()
+    for (const watcher of [...watchers]) if (status === now && watchers.has(watcher)) call(watcher, now)
+  }
+
+  const isShared = settings.share && globalThis.BroadcastChannel && globalThis.navigator?.locks
+  const source = (isShared ? tabsOf : engineOf)(settings, { message: take, status: move })
+
+  /** What the browser says about the network and the page. */
+  const listen = () => {
+    const { signal } = (listening = new AbortController())
+    const { document } = globalThis
+    const add = (/** @type {any} */ target, /** @type {string} */ type, /** @type {(event: any) => void} */ listener) => target?.addEventListener?.(type, listener, { signal })
+    add(globalThis, 'online', () => (source.wake('online'), outbox.flush()))
+    add(globalThis, 'offline', () => source.stop('offline', 'offline'))
+    add(globalThis, 'pagehide', () => source.stop('idle', 'page hidden')) // a page that is kept may hold no connection
+    add(globalThis, 'pageshow', (event) => event.persisted && source.wake('page shown'))
+    add(document, 'visibilitychange', () => document.hidden || source.wake('visible'))
+  }
+
+  const open = () => {
+    if (!isWanted) {
+      isWanted = true
+      listen()
+      source.start('connect')
+    } else if (isOver(status.state)) source.again('connect')
+  }
+
+  const client = {
+    get status() {
+      return status
+    },
+    get lastEventId() {
+      return source.cursor
+    },
+    get isLeader() {
+      return source.leads
+    },
+    connect() {
+      isPinned = true
+      open()
+    },
+    close() {
+      isWanted = isPinned = false
+      listening?.abort()
+      source.stop('closed', 'closed')
+      outbox.clear()
+    },
+    reconnect() {
+      if (isWanted) source.again('reconnect')
+      else client.connect()
+    },
+    /** With a moment's patience, because who lets go often comes back at once. */
+    acquire() {
+      holders += 1
+      if (!isWanted) open()
+      let isHeld = true
+      return () => {
+        if (isHeld) holders -= 1
+        isHeld = false
+        later(() => holders || isPinned || !isWanted || client.close(), LINGER)
+      }
+    },
+    /** @param {string} type @param {any} handler @param {OnOptions} [options] */
+    on(type, handler, { throttle, signal } = {}) {
+      const set = handlers.get(type) ?? new Set()
+      const run = (/** @type {any} */ event) => call(handler, event)
+      /** @type {(event: any) => void} */
+      const entry = throttle ? throttled(run, throttle, () => isWanted && set.has(entry)) : run
+      const off = () => void set.delete(entry)
+      handlers.set(type, set)
+      if (!signal?.aborted) set.add(entry)
+      signal?.addEventListener('abort', off)
+      return off
+    },
+    /** @param {string} type @param {any} handler @param {OnOptions} [options] */
+    once(type, handler, options) {
+      const off = client.on(type, (/** @type {ServerEvent} */ event) => (off(), handler(event)), options)
+      return off
+    },
+    /** @param {(reset: any) => void} handler */
+    onReset: (handler) => client.on('reset', (/** @type {ServerEvent} */ { data }) => handler(data)),
+    /** @param {(status: Status) => void} watcher */
+    onStatus(watcher) {
+      const entry = (/** @type {Status} */ now) => watcher(now)
+      watchers.add(entry)
+      return () => void watchers.delete(entry)
+    },
+    /** @param {string} type @param {{signal?: AbortSignal, max?: number}} [options] */
+    async *events(type, { signal, max = 10_000 } = {}) {
+      /** @type {any[]} */
+      const waiting = []
+      let wake = () => {}
+      const offs = [client.on(type, (/** @type {any} */ event) => (waiting.push(event), wake())), client.onStatus(() => wake())]
+      signal?.addEventListener('abort', () => wake())
+      try {
+        while (!signal?.aborted) {
+          if (waiting.length > max) throw new RangeError(`${waiting.length} events wait to be taken`)
+          if (waiting.length) yield waiting.shift()
+          else if (status.state === 'failed') throw status.error
+          else if (status.state === 'closed') return
+          else await new Promise((resolve) => (wake = () => resolve(0)))
+        }
+      } finally {
+        for (const off of offs) off()
+      }
+    },
+    /** @param {string} channel @param {string} type @param {unknown} [data] @param {PublishOptions} [options] */
+    async publish(channel, type, data = null, { permissions, idempotencyKey = crypto.getRandomValues(new Uint32Array(4)).join('-') } = {}) {
+      const [id] = await outbox.add({ channel, type, data, permissions }, idempotencyKey)
+      return id
+    },
+    metrics() {
+      const { attempts, opened } = source.counts
+      const since = Math.floor(Date.now() / 1000) - 60
+      let eventsPerMinute = 0
+      for (const [second, count] of minute) if (second > since) eventsPerMinute += count
+      return { ...source.counts, ...counts, successRate: attempts ? opened / attempts : 1, openSeconds: source.openTime / 1000, eventsPerMinute, queued: outbox.length }
+    },
+  }
+  return /** @type {any} */ (client)
+}
