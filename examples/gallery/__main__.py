@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import click
@@ -28,7 +29,8 @@ def main(host: str, port: int, data: str, demo: bool) -> None:
         raise click.UsageError(str(error)) from None
     logs = log_config("info", "auto")
     logs["loggers"]["examples"] = {"level": "WARNING"}  # the applications tell of every event
-    made = config(create_app(Settings(data=data, demo=demo)), host=host, port=port, grace=1.0, log_config=logs)
+    settings = Settings(data=data, demo=demo, database=os.environ.get("DATABASE_URL", ""))
+    made = config(create_app(settings), host=host, port=port, grace=1.0, log_config=logs)
     server = Server(made, "the gallery; Ctrl-C ends it")
     with suppress(KeyboardInterrupt):  # the server has stopped by then, and says it once more
         server.run()

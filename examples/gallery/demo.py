@@ -5,7 +5,7 @@ no stream is open. Knows the applications' routes; must not know their modules.
 
 What it plays: three services of this machine that operations watches; now and then one of them really stops listening, the
 next test finds out, an incident is opened, looked into, and resolved once the service is back. Meanwhile agents build a
-room, and two sides debate.
+room, two sides debate, and a worker indexes folders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import cycle
 from typing import Any, Final
 
@@ -32,6 +32,10 @@ ROOM_PAUSE: Final = 15
 
 DEBATE_PAUSE: Final = 90
 """Steps between two debates, likewise."""
+
+
+INDEX_PAUSE: Final = 20
+"""Steps between two folders that are indexed."""
 
 
 class Refused(Exception):
@@ -106,7 +110,10 @@ class Demo:
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
         """Play until the block ends. Within the applications' lifespans."""
-        tasks = [asyncio.create_task(self._again_and_again(act)) for act in (self._operate, self._build, self._debate)]
+        tasks = [
+            asyncio.create_task(self._again_and_again(act))
+            for act in (self._operate, self._build, self._debate, self._index)
+        ]
         try:
             yield
         finally:
@@ -144,6 +151,38 @@ class Demo:
         for script in cycle(await self._call("GET", "/api/debate-scripts")):
             await self._call("POST", "/api/debates", {"script": script})
             await self._step(DEBATE_PAUSE)
+
+    # -- projects --------------------------------------------------------------------------------------------------------
+
+    async def _index(self) -> None:
+        """Have the folders indexed, one after the other, and decide on what is proposed."""
+        for project in cycle(await self._call("GET", "/api/projects")):
+            path = f"/api/projects/{project}"
+            await self._answering(path)
+            await self._call("POST", f"{path}/jobs")
+            while (state := await self._call("GET", path))["jobs"][0]["status"] in ("queued", "running"):
+                await self._step()
+            await self._decide(path, state["proposals"])
+            await self._step(INDEX_PAUSE)
+
+    async def _answering(self, path: str) -> None:
+        """Wait for the database, which starts after everything else, or not at all."""
+        while True:
+            with suppress(Refused):
+                await self._call("GET", path)
+                return
+            await asyncio.sleep(self._pace)
+
+    async def _decide(self, path: str, proposals: list[dict[str, Any]]) -> None:
+        """Delete what was decided on the last time, so that it is proposed again, and decide on some of the rest."""
+        for proposal in proposals:
+            target = f"{path}/proposals/{proposal['proposalId']}"
+            if proposal["status"] != "pending":
+                await self._call("DELETE", target)
+            elif not 0.5 < proposal["confidence"] < 0.85:
+                status = "accepted" if proposal["confidence"] > 0.5 else "rejected"
+                await self._call("POST", target, {"status": status})
+            await self._step()
 
     # -- operations ------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class Line(msgspec.Struct, frozen=True):
 
 def token_of(settings: Settings, name: str, permissions: tuple[str, ...]) -> str:
     """A development token for every application of the gallery."""
-    return mint(settings.secret, sub=name, permissions=permissions, ttl=LIFETIME)
+    return mint(settings.secret, sub=name, permissions=permissions, subscribe=("project:*",), ttl=LIFETIME)
 
 
 def lines(base: str, token: str, support: str) -> Iterator[Line]:
@@ -68,6 +68,11 @@ def lines(base: str, token: str, support: str) -> Iterator[Line]:
     yield Line("The same, as support", "What incidents.read allows, the last hour first.", hour)
     rooms = f"curl -H {_bearer(token)} {base}/api/v1/rooms"
     yield Line("Rooms", "Who is being built; each has its log at /logs below it.", rooms)
+    handbook = f"{base}/api/projects/handbook"
+    updates = f"curl -N -H {_bearer(token)} {handbook}/status"
+    yield Line("Projects", "Rows as they change in PostgreSQL, whoever changes them.", updates)
+    begin = f"curl -X POST -H {_bearer(token)} {handbook}/jobs"
+    yield Line("Index the handbook", "From a second terminal: a worker writes rows, and knows no Headwater.", begin)
     yield Line("Debates", "What is being debated; watching needs no token.", f"curl {base}/api/debates")
 
 

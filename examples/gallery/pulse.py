@@ -16,8 +16,11 @@ from typing import Any, Final
 import msgspec
 
 from examples.gallery.settings import PULSE
+from examples.projects.projects import Projects
 from headwater import Draft, Hub, Position
 from headwater.errors import HeadwaterError
+from headwater.hub import Subscription
+from headwater.hub.start import After, Now
 
 log = logging.getLogger("examples.gallery")
 
@@ -26,6 +29,12 @@ EVERY: Final = 0.5
 
 WINDOW: Final = 10.0
 """Seconds over which events per second are counted."""
+
+HELD: Final = 30.0
+"""Seconds for which the projects' hub is asked for something to come."""
+
+AGAIN: Final = 0.5
+"""Seconds after which it is asked again while it does not run."""
 
 SHOWN: Final = 24
 """Events that one beat names; what comes faster is only counted."""
@@ -70,14 +79,17 @@ class GalleryHub(Hub):
     async def publish_all(self, drafts: Sequence[Draft]) -> tuple[Position, ...]:
         """Append all events or none; returns their positions."""
         positions = await super().publish_all(drafts)
-        now = asyncio.get_running_loop().time()
         for draft in drafts:
             if draft.channel != PULSE:
-                self.passed.append(Passed(draft.channel, draft.type))
-                self.times.append(now)
+                self.note(draft.channel, draft.type)
             else:
                 self.own += 1
         return positions
+
+    def note(self, channel: str, type: str) -> None:
+        """Something was published."""
+        self.passed.append(Passed(channel, type))
+        self.times.append(asyncio.get_running_loop().time())
 
     def beat(self) -> Beat:
         """What has passed since this was last asked."""
@@ -95,6 +107,37 @@ class GalleryHub(Hub):
             delivered=statistics.deliveries,
             latency_ms=statistics.latency_p50_ms,
         )
+
+
+class Typed(msgspec.Struct):
+    """As much of the projects' data as everybody may know."""
+
+    type: str
+
+
+@asynccontextmanager
+async def overhearing(hub: GalleryHub, projects: Projects) -> AsyncIterator[None]:
+    """Note what the database makes the projects' own hub say. Within the lifespans of both."""
+    task = asyncio.create_task(_overhear(hub, projects), name="overhearing")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _overhear(hub: GalleryHub, projects: Projects) -> None:
+    start: Now | After = Now()
+    while True:
+        try:
+            polled = await projects.hub.poll(Subscription(channels=tuple(projects.channels), start=start), HELD)
+        except HeadwaterError:
+            await asyncio.sleep(AGAIN)
+            continue
+        start = After(str(polled.end))
+        for event in polled.events:
+            hub.note(event.channel, msgspec.json.decode(event.data, type=Typed).type)
 
 
 @asynccontextmanager

@@ -17,11 +17,13 @@ class Settings(Shared, frozen=True, kw_only=True):
     Attributes:
         demo: let the applications do something by themselves while somebody looks on.
         pace: seconds between two steps of that.
+        database: for the projects, a postgresql:// URL; empty for a PostgreSQL of the gallery's own, which ends with it.
     """
 
     data: str = ".gallery"
     demo: bool = True
     pace: float = 2.0
+    database: str = ""
 
 
 RETENTION: Final = Retention(

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from examples.shared.settings import Settings
 from headwater import Principal
@@ -24,11 +24,13 @@ class Access:
     """Lets callers in. Use a bound method as dependency: `caller: Principal = Depends(access.principal)`.
 
     Args:
-        settings: the secret, and whether this is development.
+        settings: the secret, whether this is development, and the origins whose pages may use the cookie.
+        cookie: that may hold the token, too; none if it is empty.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, cookie: str = "") -> None:
         self._settings = settings
+        self._cookie = cookie
 
     @cached_property
     def _verifier(self) -> Verifier:
@@ -36,12 +38,20 @@ class Access:
         return Verifier(TokenSettings(secret=self._settings.secret))
 
     async def principal(self, request: Request) -> Principal:
-        """Who the request's token names: `Authorization: Bearer`, or `?token=` where headers cannot be set.
+        """Who the request's token names: `Authorization: Bearer`, or `?token=` where headers cannot be set, or the cookie.
 
         Raises:
             NotAuthenticated: there is no valid token.
+            NotAllowed: there is only the cookie, and another site's page has sent it.
         """
-        credentials = find_token(request.headers.items(), request.query_params.multi_items(), {}, method=request.method)
+        credentials = find_token(
+            request.headers.items(),
+            request.query_params.multi_items(),
+            request.cookies,
+            method=request.method,
+            cookie_name=self._cookie or None,
+            allowed_origins=self._settings.origins,
+        )
         if credentials.token is None:
             raise NotAuthenticated("no token was sent", expected="Authorization: Bearer <token>, or ?token=")
         return await self._verifier.principal(credentials.token)
@@ -57,15 +67,24 @@ class Access:
 
         return dependency
 
-    def dev_token(self, path: str, *, permissions: tuple[str, ...] = ()) -> APIRouter:
-        """In development a route by which pages of this machine get a token with `permissions`; else none at all."""
+    def dev_token(
+        self, path: str, *, sub: str = "visitor", permissions: tuple[str, ...] = (), subscribe: tuple[str, ...] = ()
+    ) -> APIRouter:
+        """In development a route by which pages of this machine get a token with these permissions and channels; else none
+        at all. They get it as the cookie, too, if there is one."""
         router = APIRouter(include_in_schema=False)
         if self._settings.is_dev:
 
             @router.post(path)
-            async def token(request: Request) -> dict[str, str]:
+            async def token(request: Request, response: Response) -> dict[str, str]:
                 check_local(request)
-                return {"token": mint(self._settings.secret, sub="visitor", permissions=permissions, ttl=LIFETIME)}
+                secret = self._settings.secret
+                token = mint(secret, sub=sub, permissions=permissions, subscribe=subscribe, ttl=LIFETIME)
+                if self._cookie:
+                    response.set_cookie(
+                        self._cookie, token, int(LIFETIME), path="/api", httponly=True, samesite="strict"
+                    )
+                return {"token": token}
 
         return router
 

@@ -32,13 +32,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_env(cls, prefix: str, env: Mapping[str, str] = os.environ) -> Self:
-        """Settings from variables: those of Headwater, `REDIS_URL` as broker, and `<prefix>_<FIELD>` for each field.
+        """Settings from variables: those of Headwater, `REDIS_URL` as broker, `DATABASE_URL`, and `<prefix>_<FIELD>` for
+        each field.
 
         Raises:
             msgspec.ValidationError: a value is no number where one is needed.
         """
         shared = {"broker": ("REDIS_URL", "HEADWATER_BROKER"), "jwt_secret": ("HEADWATER_JWT_SECRET",)}
-        shared["cors_origins"] = ("HEADWATER_CORS_ORIGINS",)
+        shared |= {"cors_origins": ("HEADWATER_CORS_ORIGINS",), "database": ("DATABASE_URL",)}
         given: dict[str, Any] = {}
         for field in cls.__struct_fields__:
             for name in (*shared.get(field, ()), f"{prefix}_{field}".upper()):
@@ -50,6 +51,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """`data` as a path."""
         return Path(self.data).absolute()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """`cors_origins`, one by one."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
     def is_dev(self) -> bool:

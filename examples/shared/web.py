@@ -83,15 +83,15 @@ def standalone(title: str, settings: Settings, make: Callable[[Hub, Any], APIRou
     return app
 
 
-def prepare(app: FastAPI, settings: Settings) -> None:
-    """What an application needs once, however many of these routers it includes: Headwater's errors as responses, CORS, and
-    no tokens in uvicorn's log."""
+def prepare(app: FastAPI, settings: Settings, *, credentials: bool = False) -> None:
+    """What an application needs once, however many of these routers it includes: Headwater's errors as responses, CORS (with
+    `credentials` also for requests with cookies), and no tokens in uvicorn's log."""
     app.add_exception_handler(HeadwaterError, handle_error)
-    if settings.cors_origins:
-        origins = [origin.strip() for origin in settings.cors_origins.split(",")]
+    if settings.origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=settings.origins,
+            allow_credentials=credentials,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
         )

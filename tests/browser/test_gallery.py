@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
 
+from tests.support.postgres import shared_server
 from tests.support.server import Server, running
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -18,6 +19,14 @@ SOON = 2_000
 """Milliseconds within which a page shows something live."""
 
 LATER = 30_000
+
+
+@pytest.fixture(autouse=True)
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database for the projects, so that no test here waits for a PostgreSQL that the gallery would start."""
+    with shared_server().database() as url:
+        monkeypatch.setenv("DATABASE_URL", url)
+        yield url
 
 
 @pytest.fixture
@@ -69,7 +78,7 @@ async def test_the_home_page_is_alive_at_once(gallery: Server) -> None:
         page = await visitor.open("/")
         await expect(page.locator("#state")).to_have_text("live", timeout=SOON)
         await expect(page.locator("#rate")).to_have_text(re.compile(r"\d"), timeout=SOON)
-        for prefix in ("room:", "operations", "debate:"):
+        for prefix in ("room:", "operations", "debate:", "project:"):
             await expect(page.locator("#last")).to_contain_text(prefix, timeout=LATER)
 
 
@@ -101,7 +110,7 @@ async def test_lines_are_copied_whole(gallery: Server) -> None:
 async def test_every_page_is_quiet_and_fits(gallery: Server, width: int) -> None:
     """No complaint on the console, nothing from elsewhere, nothing wider than the screen."""
     async with visiting(gallery, viewport={"width": width, "height": 800}) as visitor:
-        for path in ("/", "/rooms", "/debates", "/operations", "/playground"):
+        for path in ("/", "/rooms", "/debates", "/operations", "/projects", "/playground"):
             page = await visitor.open(path)
             if path != "/playground":
                 await expect(page.locator(".pill", has_text=re.compile("^live$")).first).to_be_visible(timeout=LATER)

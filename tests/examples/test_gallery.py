@@ -11,7 +11,7 @@ import re
 import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,19 @@ from examples.gallery.pulse import GalleryHub
 from examples.gallery.settings import PULSE, Settings
 from headwater.errors import BrokerUnavailable
 from headwater.testing.asgi import lifespan, open_stream, request
+from tests.support.postgres import shared_server
 from tests.support.raw import RawClient, streaming
 from tests.support.server import Server, running
 from tests.support.waiting import PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database for the projects, so that no test here waits for a PostgreSQL that the gallery would start."""
+    with shared_server().database() as url:
+        monkeypatch.setenv("DATABASE_URL", url)
+        yield url
+
 
 STOPS_WITHIN = 2.0
 SHOWS_SOMETHING_WITHIN = 2.0
@@ -67,7 +77,16 @@ async def test_every_link_on_the_home_page_answers(gallery: Server) -> None:
     status, _, page = await get(gallery, "/")
     assert status == 200
     links = set(re.findall(r'(?:href|src)="([^"]+)"', page))
-    assert {"/rooms", "/debates", "/operations", "/playground", "/channels", "/metrics", "/openapi.json"} <= links
+    assert {
+        "/rooms",
+        "/debates",
+        "/operations",
+        "/projects",
+        "/playground",
+        "/channels",
+        "/metrics",
+        "/openapi.json",
+    } <= links
     for link in links - {"#apps", "#terminal"}:
         assert link.startswith("/"), link
         status, _, _ = await get(gallery, link)
@@ -77,7 +96,7 @@ async def test_every_link_on_the_home_page_answers(gallery: Server) -> None:
 
 async def test_every_page_forbids_what_is_inline_or_elsewhere(gallery: Server) -> None:
     """All pages have a strict content security policy, and keep to it."""
-    for path in ("/", "/rooms", "/debates", "/operations", "/playground"):
+    for path in ("/", "/rooms", "/debates", "/operations", "/projects", "/playground"):
         _, headers, page = await get(gallery, path)
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -101,6 +120,9 @@ async def test_the_lines_to_copy_work_as_they_stand(gallery: Server) -> None:
     assert b"event: server." not in shown
     assert json.loads(await run(commands.pop("Rooms"), b"]"))[0]["id"]
     assert json.loads(await run(commands.pop("Debates"), b"]"))[0]["topic"]
+    begun = json.loads(await run(commands.pop("Index the handbook"), b"}}"))
+    assert begun["status"] in ("queued", "running")
+    assert b'"type":"progress_update"' in await run(commands.pop("Projects"), b'"progress_update"')
     assert commands == {}
 
 
@@ -114,7 +136,7 @@ async def test_something_is_live_at_once(gallery: Server) -> None:
         assert beat["streams"] == 1
         passed: set[str] = set()
         async with asyncio.timeout(3 * PATIENCE):
-            while not {"room", "debate", "operations"} <= passed:
+            while not {"room", "debate", "operations", "project"} <= passed:
                 beat = json.loads((await client.message_of("beat")).data)
                 passed |= {event["channel"].partition(":")[0] for event in beat["events"]}
 
@@ -160,9 +182,9 @@ async def test_it_is_for_this_machine_only(tmp_path: Path) -> None:
 # -- in this process -----------------------------------------------------------------------------------------------------
 
 
-async def test_tokens_are_for_pages_of_this_machine(tmp_path: Path) -> None:
+async def test_tokens_are_for_pages_of_this_machine(tmp_path: Path, database: str) -> None:
     """A name that somebody else made point here (DNS rebinding) gets neither the page nor a token."""
-    app = create_app(Settings(data=str(tmp_path), demo=False))
+    app = create_app(Settings(data=str(tmp_path), demo=False, database=database))
     async with lifespan(app):
         for path, method in (("/", "GET"), ("/operations/dev/token/operator", "POST")):
             reply = await request(app, method, path, headers={"host": "rebound.example"})
@@ -172,9 +194,9 @@ async def test_tokens_are_for_pages_of_this_machine(tmp_path: Path) -> None:
         assert (await request(app, "GET", "/gallery/home.html")).status == 404
 
 
-async def test_the_example_on_the_home_page_is_python(tmp_path: Path) -> None:
+async def test_the_example_on_the_home_page_is_python(tmp_path: Path, database: str) -> None:
     """What the page shows could be pasted."""
-    app = create_app(Settings(data=str(tmp_path), demo=False))
+    app = create_app(Settings(data=str(tmp_path), demo=False, database=database))
     async with lifespan(app):
         page = (await request(app, "GET", "/")).body.decode()
     match = re.search(r'<code id="example">(.+?)</code>', page, re.DOTALL)
@@ -183,9 +205,9 @@ async def test_the_example_on_the_home_page_is_python(tmp_path: Path) -> None:
     assert len(ast.parse(source).body) == 4
 
 
-async def test_one_token_opens_every_application(tmp_path: Path) -> None:
+async def test_one_token_opens_every_application(tmp_path: Path, database: str) -> None:
     """The applications share a folder, hence a secret."""
-    settings = Settings(data=str(tmp_path), demo=False)
+    settings = Settings(data=str(tmp_path), demo=False, database=database)
     app = create_app(settings)
     async with lifespan(app):
         call = Caller(app, lambda: token_of(settings, "you", EVERYTHING))
@@ -196,9 +218,9 @@ async def test_one_token_opens_every_application(tmp_path: Path) -> None:
             await call("GET", "/nowhere")
 
 
-async def test_the_pulse_tells_no_secrets(tmp_path: Path) -> None:
+async def test_the_pulse_tells_no_secrets(tmp_path: Path, database: str) -> None:
     """It names channels and types; data, which not everybody may see, and the pulse itself are not in it."""
-    app = create_app(Settings(data=str(tmp_path), demo=False))
+    app = create_app(Settings(data=str(tmp_path), demo=False, database=database))
     async with lifespan(app), open_stream(app, f"/events?channel={PULSE}") as stream:
         hub = app.state.hub
         await hub.publish("operations", "server.created", {"name": "secret"}, permissions=["servers.read"])
@@ -210,7 +232,7 @@ async def test_the_pulse_tells_no_secrets(tmp_path: Path) -> None:
 
 
 async def test_the_pulse_outlives_an_outage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A beat that cannot be published is skipped; the next one comes."""
     outages = [BrokerUnavailable("no log")]
@@ -222,20 +244,20 @@ async def test_the_pulse_outlives_an_outage(
         return await publish(hub, channel, *args, **options)  # type: ignore[arg-type] # passed through
 
     monkeypatch.setattr(GalleryHub, "publish", failing)
-    app = create_app(Settings(data=str(tmp_path), demo=False))
+    app = create_app(Settings(data=str(tmp_path), demo=False, database=database))
     async with lifespan(app), open_stream(app, f"/events?channel={PULSE}") as stream:
         await stream.message_of("beat")
     assert "the pulse is skipped" in caplog.text
 
 
-async def test_the_demo_plays_an_outage(tmp_path: Path) -> None:
+async def test_the_demo_plays_an_outage(tmp_path: Path, database: str) -> None:
     """A service really stops listening: its test fails, an incident goes from open to resolved, and everybody is told."""
-    app = create_app(Settings(data=str(tmp_path), pace=0.01))
+    app = create_app(Settings(data=str(tmp_path), pace=0.01, database=database))
     async with lifespan(app), open_stream(app, "/events?channel=operations&channel=hello") as stream:
         assert (await stream.message()).type == "connected"
         told = json.loads((await stream.message_of("notification.sent")).data)["data"]["message"]
     assert told == "Shop is back"
-    settings = Settings(data=str(tmp_path), demo=False)
+    settings = Settings(data=str(tmp_path), demo=False, database=database)
     app = create_app(settings)
     async with lifespan(app):
         call = Caller(app, lambda: token_of(settings, "you", EVERYTHING))

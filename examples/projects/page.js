@@ -1,0 +1,343 @@
+// Projects: the state of one project, then every change of it from exactly there, as rows change in the database.
+//
+// Nothing is asked for again while the stream is open. What comes over it is the state, whoever wrote the rows: the worker, the
+// buttons of this page, or somebody with psql. Texts of the database are shown as texts, whatever is in them.
+
+import { Live, Tokens, byId, call, make, showState, themeButton } from './live.js'
+
+const API = new URL('api/projects', document.baseURI).pathname
+const HERE = new URL('projects', document.baseURI).pathname
+const USERS = ['alice', 'bob']
+const MAX_EVENTS = 300
+const STAGES = { queued: 'warn busy', listing: 'warn busy', reading: 'warn busy', proposing: 'warn busy', complete: 'good', failed: 'bad' }
+const STATUS = { pending: '', processing: 'warn busy', completed: 'good', failed: 'bad', missing: 'warn' }
+
+let user = USERS.includes(location.hash.split('/')[0].slice(1)) ? location.hash.split('/')[0].slice(1) : USERS[0]
+let project = location.hash.split('/')[1] ?? ''
+let tokens = null
+let live = null
+let job = null // the one shown
+let sources = new Map()
+let proposals = new Map()
+let seen = new Set() // ids of events whose rows the loaded state has already
+let heard = 0
+let away = null // events heard when the connection was lost
+
+const path = (rest = '') => `${API}/${encodeURIComponent(project)}${rest}`
+const number = new Intl.NumberFormat('en')
+
+// -- who and what --------------------------------------------------------------------------------------------------------
+
+async function enter(who) {
+  user = who
+  tokens = new Tokens(`${HERE}/dev/token/${user}`)
+  await attempt(async () => {
+    const mine = await (await call(API, { tokens })).json()
+    byId('projects').replaceChildren(...mine.map(tab))
+    await look(mine.includes(project) ? project : mine[0])
+  })
+}
+
+function tab(name) {
+  const link = make('a', '', name)
+  link.href = `#${user}/${name}`
+  link.dataset.name = name
+  return link
+}
+
+async function look(name) {
+  project = name
+  history.replaceState(null, '', `#${user}/${project}`)
+  for (const link of byId('projects').children) link.toggleAttribute('aria-current', link.dataset.name === project)
+  live?.close()
+  heard = 0
+  away = null
+  byId('events').replaceChildren()
+  countEvents()
+  live = new Live({ path: path('/status'), token: tokens.get, types: ['message', 'reset'], onState, onEvent })
+  await load()
+}
+
+/** The whole state, and then the stream from the cursor that belongs to exactly it. */
+async function load() {
+  live.close()
+  const stream = live
+  const found = await (await call(path(), { tokens })).json()
+  if (stream !== live) return // somebody has chosen another project meanwhile
+  seen = new Set(found.seen)
+  job = found.jobs[0] ?? null
+  sources = new Map(found.sources.map((source) => [source.sourceId, source]))
+  proposals = new Map(found.proposals.map((proposal) => [proposal.proposalId, proposal]))
+  drawJob()
+  byId('sources').replaceChildren(...[...sources.values()].map(sourceRow))
+  byId('proposals').replaceChildren(...[...proposals.values()].sort(byConfidence).map((each) => proposalRow(each)))
+  count()
+  showCommand()
+  live.lastId = found.cursor
+  live.open()
+}
+
+// -- the stream ----------------------------------------------------------------------------------------------------------
+
+function onState(state) {
+  showState(byId('state'), state)
+  if (state === 'waiting' && away === null) {
+    away = heard
+    say('warn', 'The connection is lost. It comes back by itself, and no change will be missing.')
+  }
+  if (state === 'open' && away !== null) setTimeout(welcome, 400)
+}
+
+function welcome() {
+  if (away === null) return
+  const missed = heard - away
+  say('good', missed ? `Back. ${missed} ${missed === 1 ? 'change was' : 'changes were'} caught up with.` : 'Back. Nothing was missed.')
+  away = null
+  setTimeout(() => say(''), 6000)
+}
+
+function onEvent(type, data, event) {
+  if (type === 'reset') return attempt(load) // changes are gone that we have not seen: the state has them
+  if (data.type === 'connected' || seen.delete(event.lastEventId)) return
+  record(data, event.lastEventId)
+  HANDLERS[data.type]?.(data)
+}
+
+const HANDLERS = {
+  status_update({ sourceId, status, sourceName, updatedAt }) {
+    sources.set(sourceId, { ...sources.get(sourceId), sourceId, status, sourceName, updatedAt, error: null })
+    put('sources', `source-${sourceId}`, sourceRow(sources.get(sourceId)), (row) => row.dataset.name > sourceName)
+    count()
+  },
+  progress_update({ jobId, progress }) {
+    job = { jobId, progress }
+    drawJob()
+    if (progress.stage === 'complete' || progress.stage === 'failed') refresh() // words, errors, sections: details that no event has
+  },
+  new_proposal({ proposalId, title, confidence, createdAt }) {
+    proposals.set(proposalId, { proposalId, title, confidence, createdAt, status: 'pending', ...proposals.get(proposalId) })
+    drawProposal(proposalId)
+  },
+  proposal_update({ proposalId, type, ...fields }) {
+    if (!proposals.has(proposalId)) return refresh() // it was another project's before
+    proposals.set(proposalId, { ...proposals.get(proposalId), ...fields })
+    drawProposal(proposalId)
+  },
+  proposal_deleted({ proposalId }) {
+    proposals.delete(proposalId)
+    byId(`proposal-${proposalId}`)?.remove()
+    count()
+  },
+}
+
+let refreshing = 0
+
+/** Details that events do not have. What the stream has brought meanwhile is newer, and stays. */
+function refresh() {
+  refreshing ||= setTimeout(async () => {
+    refreshing = 0
+    const asked = project
+    await attempt(async () => {
+      const found = await (await call(path(), { tokens })).json()
+      if (asked !== project) return
+      for (const source of found.sources) {
+        sources.set(source.sourceId, { ...source, ...pick(sources.get(source.sourceId), 'status', 'updatedAt') })
+        put('sources', `source-${source.sourceId}`, sourceRow(sources.get(source.sourceId)), (row) => row.dataset.name > source.sourceName)
+      }
+      for (const proposal of found.proposals) {
+        if (!proposals.has(proposal.proposalId)) continue
+        proposals.set(proposal.proposalId, { ...proposal, ...pick(proposals.get(proposal.proposalId), 'status', 'title', 'confidence') })
+        drawProposal(proposal.proposalId, '')
+      }
+      count()
+    })
+  }, 150)
+}
+
+const pick = (from, ...names) => Object.fromEntries(names.filter((name) => from?.[name] !== undefined).map((name) => [name, from[name]]))
+
+// -- what is seen --------------------------------------------------------------------------------------------------------
+
+function drawJob() {
+  const { stage, current, total, message } = job?.progress ?? { stage: 'idle', current: 0, total: 0, message: 'Nothing has been indexed yet.' }
+  const isUnderWay = stage in STAGES && stage !== 'complete' && stage !== 'failed'
+  const share = stage === 'complete' ? 1 : total > 0 ? current / total : 0
+  document.querySelector('.job').classList.toggle('failed', stage === 'failed')
+  byId('stage').textContent = stage
+  byId('stage').className = `pill ${STAGES[stage] ?? ''}`
+  byId('progress').value = share
+  byId('percent').textContent = job ? `${Math.round(share * 100)} %` : '–'
+  byId('message').textContent = message
+  byId('message').title = message
+  byId('start').disabled = isUnderWay
+  byId('start').textContent = job && !isUnderWay ? 'Index it again' : 'Index the folder'
+}
+
+function sourceRow({ sourceId, sourceName, status, words, error }) {
+  const name = make('code', '', make('bdi', '', sourceName))
+  const row = make('li', 'source', name, ...(words ? [make('small', '', `${number.format(words)} words`)] : []), make('span', `pill ${STATUS[status] ?? ''}`, status))
+  row.id = `source-${sourceId}`
+  row.dataset.name = sourceName
+  row.title = error ? `${sourceName}: ${error}` : sourceName
+  return row
+}
+
+const byConfidence = (a, b) => rank(a) - rank(b) || b.confidence - a.confidence || a.title.localeCompare(b.title)
+const rank = ({ status }) => ['pending', 'accepted', 'rejected'].indexOf(status)
+
+function proposalRow({ proposalId, title, confidence, status, summary, sourceName }, look = '') {
+  const sure = make('span', 'sure', `${Math.round(confidence * 100)} %`, meter(confidence))
+  const words = make('div', 'words', make('strong', '', title))
+  if (summary) words.append(make('small', '', summary))
+  if (sourceName) words.append(make('span', 'from', sourceName))
+  const row = make('li', `proposal ${status} ${look}`, sure, words, make('div', 'does', ...actions({ proposalId, title, status })))
+  row.id = `proposal-${proposalId}`
+  return row
+}
+
+function meter(confidence) {
+  const made = make('meter')
+  Object.assign(made, { min: 0, max: 1, low: 0.5, high: 0.75, optimum: 1, value: confidence })
+  made.setAttribute('aria-label', 'Confidence')
+  return made
+}
+
+function actions({ proposalId, title, status }) {
+  const decide = (text, to) => button(text, `${text}: ${title}`, () => call(path(`/proposals/${proposalId}`), { body: { status: to }, tokens }))
+  if (status === 'pending') return [decide('Accept', 'accepted'), decide('Reject', 'rejected')]
+  const shown = make('span', `pill ${status === 'accepted' ? 'good' : ''}`, status)
+  const remove = button('Delete', `Delete: ${title}`, () => call(path(`/proposals/${proposalId}`), { method: 'DELETE', tokens }))
+  return [shown, decide('Undo', 'pending'), ...(status === 'rejected' ? [remove] : [])]
+}
+
+function button(text, label, action) {
+  const made = make('button', 'button quiet', text)
+  made.type = 'button'
+  made.setAttribute('aria-label', label)
+  made.addEventListener('click', () => attempt(action))
+  return made
+}
+
+/** Put a proposal where it belongs, among those that are decided on and those that are not. */
+function drawProposal(id, look = 'new') {
+  const proposal = proposals.get(id)
+  put('proposals', `proposal-${id}`, proposalRow(proposal, look), (row) => {
+    const other = proposals.get(row.id.slice('proposal-'.length))
+    return other && byConfidence(other, proposal) > 0
+  })
+  count()
+}
+
+/** Put a row into a list, in place of the one with its id, before the first that comes after it. */
+function put(list, id, row, comesAfter) {
+  const focused = document.activeElement?.closest?.(`#${CSS.escape(id)}`) && document.activeElement.getAttribute('aria-label')
+  byId(id)?.remove()
+  byId(list).insertBefore(row, [...byId(list).children].find(comesAfter) ?? null)
+  if (focused) (row.querySelector(`[aria-label="${CSS.escape(focused)}"]`) ?? row.querySelector('button'))?.focus()
+}
+
+function count() {
+  const all = [...sources.values()]
+  const words = all.reduce((sum, source) => sum + (source.words ?? 0), 0)
+  byId('count').textContent = all.length ? `${all.length} files${words ? `, ${number.format(words)} words` : ''}` : ''
+  byId('no-sources').hidden = all.length > 0
+  const decided = [...proposals.values()].filter(({ status }) => status !== 'pending').length
+  byId('tally').textContent = proposals.size ? `${decided} of ${proposals.size} decided` : ''
+  byId('no-proposals').hidden = proposals.size > 0
+}
+
+// -- every event ---------------------------------------------------------------------------------------------------------
+
+const LINES = {
+  status_update: ({ sourceName, status }) => `${sourceName} is ${status}`,
+  progress_update: ({ progress }) => `${progress.stage} ${progress.current}/${progress.total}: ${progress.message}`,
+  new_proposal: ({ title, confidence }) => `${title} (${confidence})`,
+  proposal_update: ({ proposalId, type, ...fields }) => `${proposals.get(proposalId)?.title ?? proposalId}: ${JSON.stringify(fields)}`,
+  proposal_deleted: ({ proposalId }) => proposals.get(proposalId)?.title ?? proposalId,
+}
+
+function record(data, id) {
+  heard += 1
+  const time = make('time', '', new Date().toLocaleTimeString([], { hour12: false }))
+  const line = make('li', `new ${data.type in LINES ? data.type : ''}`, time, make('b', '', data.type), make('span', '', LINES[data.type]?.(data) ?? ''))
+  line.dataset.id = id
+  line.title = `${id} ${JSON.stringify(data)}`
+  byId('events').prepend(line)
+  byId('events').children[MAX_EVENTS]?.remove()
+  countEvents()
+}
+
+function countEvents() {
+  byId('total').textContent = `${number.format(heard)} ${heard === 1 ? 'event' : 'events'}`
+  byId('quiet').hidden = heard > 0
+}
+
+// -- what can be done ----------------------------------------------------------------------------------------------------
+
+function say(look, text = '') {
+  byId('banner').textContent = text
+  byId('banner').className = `banner ${look}`
+  byId('banner').hidden = !text
+}
+
+async function attempt(action) {
+  try {
+    await action()
+  } catch (error) {
+    say('bad', error.message)
+  }
+}
+
+let database // the URL, where the application has started its own; null where it has not
+
+async function showCommand() {
+  database ??= await fetch(`${HERE}/dev/database`).then(async (response) => (response.ok ? (await response.json()).url : '')).catch(() => '')
+  byId('sql').hidden = !database
+  const [source] = sources.values()
+  const update = source
+    ? `UPDATE ingestion_sources SET status = 'failed' WHERE id = '${source.sourceId}'`
+    : `INSERT INTO proposed_nodes (project_id, title, confidence) VALUES ('${project}', 'Mine', 0.9)`
+  byId('command').textContent = `psql ${database} -c "${update}"`
+}
+
+byId('start').addEventListener('click', () =>
+  attempt(async () => {
+    byId('start').disabled = true
+    const begun = await (await call(path('/jobs'), { method: 'POST', body: {}, tokens })).json()
+    if (job?.jobId !== begun.jobId) job = begun // else the stream was quicker
+    drawJob()
+  }),
+)
+
+byId('copy').addEventListener('click', async () => {
+  try {
+    await navigator.clipboard.writeText(byId('command').textContent)
+    byId('copy').textContent = 'Copied'
+  } catch {
+    getSelection().selectAllChildren(byId('command')) // not allowed to write: the reader's own copy command does it
+    byId('copy').textContent = 'Selected'
+  }
+  setTimeout(() => (byId('copy').textContent = 'Copy'), 1500)
+})
+
+byId('projects').addEventListener('click', (event) => {
+  const name = event.target.closest('a')?.dataset.name
+  if (!name) return
+  event.preventDefault()
+  attempt(() => look(name))
+})
+
+for (const name of USERS) {
+  const choice = make('input')
+  Object.assign(choice, { type: 'radio', name: 'user', id: `user-${name}`, checked: name === user })
+  choice.addEventListener('change', () => enter(name))
+  const label = make('label', '', name)
+  label.htmlFor = choice.id
+  byId('users').append(choice, label)
+}
+
+// A browser has six connections to one host (HTTP/1.1): nobody looks, so another page may have this one.
+document.addEventListener('visibilitychange', () => (document.hidden ? live?.close() : live?.open()))
+
+themeButton(byId('theme'))
+enter(user)
