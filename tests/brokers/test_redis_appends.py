@@ -335,3 +335,25 @@ async def test_closing_waits_for_what_is_under_way_and_no_longer(redis_servers: 
             await store.aclose()
             results = await asyncio.gather(*appends, return_exceptions=True)
             assert {type(result) for result in results} == {BrokerUnavailable if away else Position}
+
+
+async def test_a_login_that_is_refused_meanwhile_is_told_at_once(place: Place) -> None:
+    """The password was changed: waiting would not help. Whoever has given up by then is not told."""
+    server, url = place
+    name = f"user-{url.rpartition('prefix=')[2].partition('&')[0]}"
+    async with server.client() as client:
+        await ask(client, "ACL", "SETUSER", name, "on", ">one", "~*", "&*", "+@all")
+        async with opened(url.replace("redis://", f"redis://{name}:one@")) as store:
+            await put(store)
+            await ask(client, "ACL", "SETUSER", name, ">two", "<one")
+            line = await store._appends._lane.line()
+            line.drop("broke")
+            appends = [asyncio.create_task(put(store)) for _ in range(2)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            appends[0].cancel()
+            with pytest.raises(ConfigurationError, match="does not accept this user name and password"):
+                await appends[1]
+            await ask(client, "ACL", "SETUSER", name, ">one")
+            assert (await put(store)).seq == 2
+        await ask(client, "ACL", "DELUSER", name)

@@ -232,3 +232,15 @@ async def test_nobody_there_is_unavailable(redis_servers: SharedServers) -> None
         context = ssl.create_default_context()
         with pytest.raises(BrokerUnavailable, match="cannot be reached: no answer"):
             await Line.open(("127.0.0.1", port), 0.05, context)
+
+
+async def test_waiting_for_the_end_may_be_cancelled(redis_servers: SharedServers) -> None:
+    """Without harm to whoever is told of it."""
+    async with to_redis(redis_servers) as line:
+        ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        line.listen(lambda _: None, ended.set_result)
+        line.closed.cancel()
+        line.drop("went wrong")
+        assert "went wrong" in str(await ended)
+        line.closed = asyncio.get_running_loop().create_future()
+        line.closed.set_result(None)

@@ -64,7 +64,7 @@ class Line(asyncio.Protocol):
         self.life = 0
         self._timeout = timeout
         self._reader = hiredis.Reader(replyError=Refused, notEnoughData=_NOTHING)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport  # there before anybody gets a line
         self._due: deque[asyncio.Future[Any]] = deque()  # who gets the next replies
         self._timer: asyncio.TimerHandle | None = None  # runs while a reply is due
         self._take: Callable[[Sequence[Any]], None] | None = None
@@ -95,7 +95,7 @@ class Line(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether commands may still be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+        return not self._transport.is_closing()
 
     def request(self, *words: Word) -> asyncio.Future[Any]:
         """Send a command; its reply to come. An error reply is a result, too, a `Refused`. Requests made at the same time
@@ -110,7 +110,7 @@ class Line(asyncio.Protocol):
         """Many requests at once, which go out together."""
         create = asyncio.get_running_loop().create_future
         futures: list[asyncio.Future[Any]] = [create() for _ in commands]
-        if self._transport is None or not self.is_open:
+        if not self.is_open:
             for future in futures:
                 future.set_exception(self._lost(None))
         else:
@@ -133,7 +133,7 @@ class Line(asyncio.Protocol):
 
     def send(self, *words: Word) -> None:
         """Send a command whose reply nobody waits for: of a connection that listens. Nothing happens if it has ended."""
-        if self._transport is not None and self.is_open:
+        if self.is_open:
             self._transport.write(_pack(words))
 
     def listen(self, take: Callable[[Sequence[Any]], None], ended: Callable[[Exception], None]) -> None:
@@ -158,8 +158,7 @@ class Line(asyncio.Protocol):
             reason: completes "Redis at host:port ...".
         """
         self._reason = self._reason or reason
-        if self._transport is not None:
-            self._transport.abort()  # not close: that would wait until the other end has read what we sent
+        self._transport.abort()  # not close: that would wait until the other end has read what we sent
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its class
@@ -189,9 +188,7 @@ class Line(asyncio.Protocol):
         future = self._due.popleft()
         if not future.done():  # else cancelled
             future.set_result(reply)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._rest()
         if self._due:
             self._watch()
 
@@ -200,10 +197,13 @@ class Line(asyncio.Protocol):
             reason = f"gave no answer within {self._timeout:g} s"
             self._timer = asyncio.get_running_loop().call_later(self._timeout, self.drop, reason)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _rest(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._rest()
         due, self._due = self._due, deque()
         for future in due:
             if not future.done():
