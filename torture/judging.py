@@ -23,6 +23,9 @@ from torture.records import Ended, PublisherLine, StreamLine, publisher_lines, s
 SHOWN: Final = 20
 """Violations that are told; all are in a file."""
 
+WIDEST: Final = 400
+"""Characters of one violation that are told; all of them are in the file, too."""
+
 _PAGE: Final = 1000
 _COUNTED: Final = ("lost", "doubled", "reordered", "foreign", "reset")
 
@@ -139,7 +142,7 @@ def told(outcome: Outcome, plan: Plan) -> str:
         + ", ".join(f"{kinds.pop(kind, 0)} {kind}" for kind in _COUNTED)
         + (f", {_listed(kinds)}" if kinds else ""),
     ]
-    lines += [f"  ! {violation}" for violation in outcome.violations[:SHOWN]]
+    lines += [f"  ! {violation}"[:WIDEST] for violation in outcome.violations[:SHOWN]]
     if len(outcome.violations) > SHOWN:
         lines.append(f"  ! and {len(outcome.violations) - SHOWN} more")
     return "\n".join(lines)

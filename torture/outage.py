@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ LATE: Final = 3.0
 
 _EVERY: Final = 0.2  # seconds between questions about readiness
 _ATTEMPTS: Final = 30
+_ANSWER_WITHIN: Final = 15.0
 
 
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request to publish was answered."""
+    """How a request was answered; with status 0 it was not, within reason."""
 
     status: int
     took: float
@@ -115,10 +116,27 @@ async def outage(world: World, how: str, length: float) -> Outage:
 async def _watch(node: int, port: int, seen: Outage) -> None:
     """Ask a node again and again whether it is ready."""
     while True:
-        async with await RawClient.connect(f"http://127.0.0.1:{port}") as client:
-            head = await client.request("/readyz", {"Connection": "close"})
-        seen.sights.append(Sight(node=node, at=time.monotonic(), is_ready=head.status == 200))
+        answer = await _asked(port, "/readyz", {})
+        seen.sights.append(Sight(node=node, at=time.monotonic(), is_ready=answer.status == 200))
         await asyncio.sleep(_EVERY)
+
+
+async def _asked(port: int, target: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+    """One request, and how it was answered."""
+    begun = time.monotonic()
+    try:
+        async with (
+            asyncio.timeout(_ANSWER_WITHIN),
+            await RawClient.connect(f"http://127.0.0.1:{port}") as client,
+        ):
+            method = "POST" if body else "GET"
+            head = await client.request(target, {"Connection": "close", **headers}, method=method, body=body)
+            content = await client.read_body()
+    except (OSError, EOFError, TimeoutError):
+        return Answer(status=0, took=time.monotonic() - begun, retry_after=None)
+    ids = tuple(msgspec.json.decode(content)["ids"]) if head.status == 201 else ()
+    took, retry_after = time.monotonic() - begun, head.headers.get("retry-after")
+    return Answer(status=head.status, took=took, retry_after=retry_after, ids=ids)
 
 
 class Posting:
@@ -161,14 +179,8 @@ class Posting:
             }
             for said in self._said(number)
         ]
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}", "Connection": "close"}
-        begun = time.monotonic()
-        async with await RawClient.connect(f"http://127.0.0.1:{port}") as client:
-            head = await client.request("/events", headers, method="POST", body=msgspec.json.encode(batch))
-            body = await client.read_body()
-        ids = tuple(msgspec.json.decode(body)["ids"]) if head.status == 201 else ()
-        took = time.monotonic() - begun
-        answer = Answer(status=head.status, took=took, retry_after=head.headers.get("retry-after"), ids=ids)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
+        answer = await _asked(port, "/events", headers, msgspec.json.encode(batch))
         self._note(number, answer)
         return answer
 
