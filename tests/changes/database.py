@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from headwater.brokers.postgres.migrate import script
@@ -18,6 +19,9 @@ from tests.support.postgres import database_of, shared_server
 
 VERSIONS = (18, 16)
 HOME = "headwater"
+
+NEWEST = pytest.mark.parametrize("own_database", VERSIONS[:1], indirect=True)
+"""For tests of what no version of the server makes a difference to."""
 
 
 class Row(NamedTuple):

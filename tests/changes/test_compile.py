@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -94,29 +95,13 @@ CASES = [(18, type) for type in TYPES] + [
 async def test_a_filter_means_what_postgres_says(database: Database, type: str) -> None:
     """Each operator on each type, with values, other values and NULL: an INSERT and an UPDATE ask the new row, a DELETE
     the old one, and the events are those for which the database answers true. Negated ones are asked with INSERT."""
-    values, operators = TYPES[type]
     table = f"t{list(TYPES).index(type)}"
-    plain = type.partition("(")[0]
-    cast = "::text" if type in COMPARED_AS_TEXT else "::bpchar" if type == "char(4)" else f"::{plain}"
-    database.run(f"CREATE TABLE {table} (id int, c {type})")
-    rules = filters(values, operators, "::int" if type == "positive" else cast)
-    if type == "boolean":
-        rules |= {
-            f"c={no}is.{state}": f"c IS {no and 'NOT '}{state}" for no in ("", "not.") for state in ("true", "unknown")
-        }
-    await database.install(
-        *(
-            Rule(table=table, channel="c", filter=text, data=["id"], name=f"r{n}", event="INSERT")
-            if text.startswith("c=not.")
-            else Rule(table=table, channel="c", filter=text, data=["id"], name=f"r{n}", leave=True)
-            for n, text in enumerate(rules)
-        )
-    )
-    fitting = [value[:3] if type == "varchar(3)" else value[:4] if type == "char(4)" else value for value in values]
-    rows = {n: literal(value) for n, value in enumerate([*fitting, None])}
-
+    rules = meanings(type)
     whole = {n for n, text in enumerate(rules) if not text.startswith("c=not.")}
+    rows = {n: literal(value) for n, value in enumerate([*(fitting(value, type) for value in TYPES[type][0]), None])}
     answers = ", ".join(f"({meaning}) IS TRUE" for meaning in rules.values())
+    database.run(f"CREATE TABLE {table} (id int, c {type})")
+    await database.install(*(rule_for(table, n, text) for n, text in enumerate(rules)))
 
     def matching() -> dict[int, set[int]]:
         """Which rows each filter lets through, by the database's own answer."""
@@ -124,6 +109,7 @@ async def test_a_filter_means_what_postgres_says(database: Database, type: str) 
         return {n: {id for id, matches in found if matches[n]} for n in range(len(rules))}
 
     def captured(op: str) -> dict[int, set[int]]:
+        """Which rows' events there are, by filter."""
         found = [row for row in written if row.op == op]
         answer: dict[int, set[int]] = {n: set() for n in range(len(rules)) if op == "I" or n in whole}
         for row in found:
@@ -145,6 +131,28 @@ async def test_a_filter_means_what_postgres_says(database: Database, type: str) 
     database.run(f"DELETE FROM {table}")
     written = database.captured()
     assert captured("D") == after
+
+
+def meanings(type: str) -> dict[str, str]:
+    """Filters for a type, with what each means in SQL."""
+    base = {"char(4)": "bpchar", "positive": "int", **dict.fromkeys(COMPARED_AS_TEXT, "text")}
+    rules = filters(*TYPES[type], f"::{base.get(type, type.partition('(')[0])}")
+    if type == "boolean":
+        states = [(no, state) for no in ("", "not.") for state in ("true", "unknown")]
+        rules |= {f"c={no}is.{state}": f"c IS {no and 'NOT '}{state}" for no, state in states}
+    return rules
+
+
+def fitting(value: str, type: str) -> str:
+    """A value as a column of the type can hold it."""
+    length = re.search(r"char\((\d)\)", type)
+    return value[: int(length[1])] if length else value
+
+
+def rule_for(table: str, number: int, text: str) -> Rule:
+    """A rule with a filter."""
+    given: dict[str, Any] = {"event": "INSERT"} if text.startswith("c=not.") else {"leave": True}
+    return Rule(table=table, channel="c", filter=text, data=["id"], name=f"r{number}", **given)
 
 
 async def test_several_tests_must_all_hold(database: Database) -> None:

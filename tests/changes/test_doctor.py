@@ -14,7 +14,7 @@ from headwater.changes import Rule, doctor
 from headwater.changes.doctor import examine
 from headwater.changes.install import connect, install
 from headwater.changes.table import Connection
-from tests.changes.database import Database
+from tests.changes.database import NEWEST, Database
 
 RULE = Rule(table="jobs", channel="c", filter="status=eq.a", data=["id"], event="INSERT")
 
@@ -97,6 +97,7 @@ async def test_trouble_is_found(database: Database, trouble: str, found: str) ->
         await made.close()
 
 
+@NEWEST
 async def test_rules_and_triggers_that_differ(connection: Connection) -> None:
     """A rule that was changed, one that was never installed, and triggers that belong to none."""
     changed = Rule(table="jobs", channel="c", filter="status=eq.b", data=["id"], event="INSERT")
@@ -110,6 +111,7 @@ async def test_rules_and_triggers_that_differ(connection: Connection) -> None:
     assert any("headwater_jobs_insert: belongs to no rule any more" in finding.text for finding in findings)
 
 
+@NEWEST
 async def test_no_leader(own_database: Database, connection: Connection) -> None:
     """Nobody takes what triggers write."""
     assert await bad(connection) == [
@@ -119,12 +121,14 @@ async def test_no_leader(own_database: Database, connection: Connection) -> None
     assert await bad(connection) == []
 
 
+@NEWEST
 async def test_nothing_installed(own_database: Database, connection: Connection) -> None:
     """There is then nothing else to look at."""
     own_database.run("DROP SCHEMA headwater CASCADE")
     assert await bad(connection) == ["schema headwater: is not installed; run headwater pg install"]
 
 
+@NEWEST
 async def test_a_transaction_that_stays_open(
     own_database: Database, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +141,7 @@ async def test_a_transaction_that_stays_open(
     assert any("one of report has been open for 0 minutes (idle in transaction, pid" in note for note in notes)
 
 
+@NEWEST
 async def test_roles_without_rights(own_database: Database, connection: Connection) -> None:
     """The hub's own, which may not look; and the owner of a function, who may not write: each write would fail."""
     name = f"doctor_{own_database.name}"

@@ -23,7 +23,7 @@ from headwater.cli.serve import make_hub
 from headwater.cli.settings import load
 from headwater.errors import InvalidInput
 from headwater.testing.contract.node import Recorder
-from tests.changes.database import Database
+from tests.changes.database import NEWEST, Database
 from tests.support.source import ROOT
 from tests.support.waiting import until
 
@@ -83,6 +83,7 @@ def test_every_rule_of_the_guide_is_one() -> None:
     assert fields == {name for name, field in Rule.__dataclass_fields__.items() if field.init} - {"columns"}
 
 
+@NEWEST
 async def test_the_grants_are_enough(own_database: Database) -> None:
     """Who installs, and the hub, can do their work with these and nothing else."""
     own_database.run("DROP SCHEMA headwater CASCADE; CREATE TABLE jobs (id int)")

@@ -15,7 +15,7 @@ from headwater.changes import install as module
 from headwater.changes.install import as_script, connect, install, is_ours, uninstall
 from headwater.changes.table import Connection
 from headwater.errors import BrokerUnavailable, ConfigurationError, InvalidInput
-from tests.changes.database import Database, seen
+from tests.changes.database import NEWEST, Database, seen
 
 CATALOG = """
 SELECT 'class', n.nspname, c.relname, c.relkind::text || coalesce(c.relacl::text, '') FROM pg_class AS c
@@ -109,6 +109,7 @@ async def test_a_rule_may_go_to_another_table(own_database: Database, connection
     assert seen(own_database.captured()) == [("x", "I", 2)]
 
 
+@NEWEST
 async def test_a_function_without_its_table_is_taken_away(own_database: Database, connection: Connection) -> None:
     """The table was dropped, and its triggers with it."""
     await install(connection, [PARTS], say=lambda line: None)
@@ -118,6 +119,7 @@ async def test_a_function_without_its_table_is_taken_away(own_database: Database
     assert said == ["public.parts: drops what is left of headwater_parts_insert (1/1)"]
 
 
+@NEWEST
 async def test_nothing_is_done_if_a_rule_does_not_fit(own_database: Database, connection: Connection) -> None:
     """All rules are looked at first."""
     wrong = Rule(table="parts", channel="c", filter="missing=eq.1", name="wrong")
@@ -151,6 +153,7 @@ async def test_uninstall_leaves_the_database_as_it_was(own_database: Database) -
     await connection.close()
 
 
+@NEWEST
 async def test_the_log_may_be_kept(own_database: Database, connection: Connection) -> None:
     """Then only the triggers go."""
     await install(connection, [PARTS], say=lambda line: None)
@@ -160,6 +163,7 @@ async def test_the_log_may_be_kept(own_database: Database, connection: Connectio
     assert len(own_database.captured()) == 1
 
 
+@NEWEST
 async def test_a_table_in_use_is_waited_for(
     own_database: Database, connection: Connection, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +211,7 @@ def role(database: Database, name: str, *grants: str) -> str:
     return database.url.replace("postgres@", f"{name}@")
 
 
+@NEWEST
 async def test_the_least_that_a_role_needs(own_database: Database, said: Said) -> None:
     """To install: CREATE on the database, and USAGE and TRIGGER on what it watches. To take a trigger away: the table."""
     own_database.run("DROP SCHEMA headwater CASCADE")
@@ -232,6 +237,7 @@ async def test_the_least_that_a_role_needs(own_database: Database, said: Said) -
         own_database.run(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
 
 
+@NEWEST
 async def test_a_role_that_may_create_nothing(own_database: Database, said: Said) -> None:
     """Is told what is missing."""
     own_database.run("DROP SCHEMA headwater CASCADE")
@@ -244,6 +250,7 @@ async def test_a_role_that_may_create_nothing(own_database: Database, said: Said
 
 
 @pytest.mark.parametrize("home", ['Our "own" $headwater$ {} %s', "ü" * 31])
+@NEWEST
 async def test_another_schema(own_database: Database, connection: Connection, home: str) -> None:
     """Any name will do, and two installations in one database do not disturb each other."""
     await install(connection, [PARTS], say=lambda line: None)

@@ -19,7 +19,7 @@ from headwater.changes.mapping import DEAD
 from headwater.changes.relay import Relay
 from headwater.errors import ConfigurationError
 from headwater.event import Event, Position
-from tests.changes.database import Database
+from tests.changes.database import NEWEST, Database
 from tests.support.waiting import until
 
 RULES = [
@@ -98,6 +98,7 @@ async def test_changes_become_events(own_database: Database, log: str, tmp_path:
     assert own_database.run("SELECT count(*) FROM headwater.outbox") == [0]
 
 
+@NEWEST
 async def test_without_rules_only_what_is_published_is_taken(own_database: Database) -> None:
     """What triggers have left waits for somebody who knows what to make of it."""
     await installed(own_database)
@@ -107,6 +108,7 @@ async def test_without_rules_only_what_is_published_is_taken(own_database: Datab
     assert len(own_database.captured()) == 1
 
 
+@NEWEST
 async def test_what_is_wrong_with_triggers_is_said_at_the_start(
     own_database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,6 +121,7 @@ async def test_what_is_wrong_with_triggers_is_said_at_the_start(
     assert "headwater_jobs.progress_insert on public.jobs is disabled" in caplog.text
 
 
+@NEWEST
 async def test_a_database_without_the_schema_gets_it(own_database: Database) -> None:
     """If the role may do that; the triggers are for somebody to install on purpose."""
     own_database.run("DROP SCHEMA headwater CASCADE")

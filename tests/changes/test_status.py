@@ -6,7 +6,7 @@ from headwater.brokers.postgres.address import parse
 from headwater.changes import Rule
 from headwater.changes.install import connect, install
 from headwater.changes.status import describe
-from tests.changes.database import Database
+from tests.changes.database import NEWEST, Database
 
 RULE = Rule(table="jobs", channel="c", event="INSERT,DELETE")
 
@@ -30,6 +30,7 @@ async def test_what_there_is(own_database: Database) -> None:
     await connection.close()
 
 
+@NEWEST
 async def test_a_role_that_may_not_look(own_database: Database) -> None:
     """Is told that, and what the catalogs tell everybody."""
     name = f"status_{own_database.name}"

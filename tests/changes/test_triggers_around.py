@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from headwater.changes import Rule
-from tests.changes.database import HOME, Database, seen
+from tests.changes.database import HOME, NEWEST, Database, seen
 
 HOSTILE = "Ro\"w's; DROP TABLE x; -- $headwater$ {} %s \\ üß"
 
@@ -88,6 +88,7 @@ async def test_a_role_without_any_right_to_our_schema_can_write(database: Databa
         database.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+@NEWEST
 async def test_when_no_hub_has_been_there_for_long(own_database: Database) -> None:
     """The application goes on writing, and nothing piles up. Without a row that says how long, changes are captured."""
     own_database.run("CREATE TABLE alone (id int)")
@@ -100,6 +101,7 @@ async def test_when_no_hub_has_been_there_for_long(own_database: Database) -> No
     assert seen(own_database.captured()) == [("alone", "I", 2)]
 
 
+@NEWEST
 async def test_the_leader_is_told_only_when_it_sleeps(own_database: Database) -> None:
     """Once for a transaction; while it is awake a commit is as quick as any."""
     own_database.run("CREATE TABLE told (id int)")
@@ -115,6 +117,7 @@ async def test_the_leader_is_told_only_when_it_sleeps(own_database: Database) ->
             assert len(heard) == expected + 1
 
 
+@NEWEST
 async def test_each_transaction_tells_once(own_database: Database) -> None:
     """Also one whose first row was rolled back with a savepoint, and with it the word; and the next one tells again."""
     own_database.run("CREATE TABLE told (id int)")
@@ -132,6 +135,7 @@ async def test_each_transaction_tells_once(own_database: Database) -> None:
 
 
 @pytest.mark.parametrize("on_error", ["raise", "warn"])
+@NEWEST
 async def test_a_change_that_cannot_be_recorded(own_database: Database, on_error: Any) -> None:
     """Fails the write, or with `warn` lets it go on and is lost, with a warning."""
     own_database.run("CREATE TABLE failing (id int)")
