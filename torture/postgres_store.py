@@ -37,7 +37,7 @@ class PostgresStore:
     def url(self, link: int | None = None) -> str:
         """See `Store`."""
         url = self._server.url(port=None if link is None else self._links.port(link))
-        return f"{url}?wait={WAIT:g}&sslmode=disable&gssencmode=disable"
+        return f"{url}?wait={WAIT:g}&timeout={WAIT:g}&sslmode=disable&gssencmode=disable"
 
     async def inflict(self, fault: Fault) -> None:
         """See `Store`."""
