@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle
 from typing import Any, Final
 
@@ -158,20 +158,11 @@ class Demo:
         """Have the folders indexed, one after the other, and decide on what is proposed."""
         for project in cycle(await self._call("GET", "/api/projects")):
             path = f"/api/projects/{project}"
-            await self._answering(path)
             await self._call("POST", f"{path}/jobs")
             while (state := await self._call("GET", path))["jobs"][0]["status"] in ("queued", "running"):
                 await self._step()
             await self._decide(path, state["proposals"])
             await self._step(INDEX_PAUSE)
-
-    async def _answering(self, path: str) -> None:
-        """Wait for the database, which starts after everything else, or not at all."""
-        while True:
-            with suppress(Refused):
-                await self._call("GET", path)
-                return
-            await asyncio.sleep(self._pace)
 
     async def _decide(self, path: str, proposals: list[dict[str, Any]]) -> None:
         """Delete what was decided on the last time, so that it is proposed again, and decide on some of the rest."""

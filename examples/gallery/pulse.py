@@ -75,6 +75,7 @@ class GalleryHub(Hub):
         self.passed: deque[Passed] = deque(maxlen=SHOWN)
         self.times: deque[float] = deque(maxlen=10_000)
         self.own = 0  # beats, which are no news
+        self.others = 0  # events of the projects' own hub
 
     async def publish_all(self, drafts: Sequence[Draft]) -> tuple[Position, ...]:
         """Append all events or none; returns their positions."""
@@ -103,7 +104,7 @@ class GalleryHub(Hub):
             events=events,
             rate=round(len(self.times) / WINDOW, 1),
             streams=statistics.streams,
-            published=statistics.published - self.own,
+            published=statistics.published - self.own + self.others,
             delivered=statistics.deliveries,
             latency_ms=statistics.latency_p50_ms,
         )
@@ -131,12 +132,14 @@ async def _overhear(hub: GalleryHub, projects: Projects) -> None:
     start: Now | After = Now()
     while True:
         try:
-            polled = await projects.hub.poll(Subscription(channels=tuple(projects.channels), start=start), HELD)
+            other, _ = await projects.running()
+            polled = await other.poll(Subscription(channels=tuple(projects.channels), start=start), HELD)
         except HeadwaterError:
             await asyncio.sleep(AGAIN)
             continue
         start = After(str(polled.end))
         for event in polled.events:
+            hub.others += 1
             hub.note(event.channel, msgspec.json.decode(event.data, type=Typed).type)
 
 

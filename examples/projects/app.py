@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from examples.projects.projects import Projects
 from examples.projects.settings import Settings
 from examples.shared.access import Access, check_local
-from examples.shared.web import answer, page, prepare
+from examples.shared.web import WEB, answer, page, prepare
 from headwater import Principal
 from headwater.asgi.limits import Limiter, Limits
 from headwater.asgi.request import address_of
@@ -53,9 +53,10 @@ def router(projects: Projects, settings: Settings) -> APIRouter:
         except NotAllowed:
             return PlainTextResponse("Forbidden", 403, headers=headers)
         one_connection = request.scope["http_version"] == "1.1"  # HTTP/2 forbids the header
+        hub, _ = await projects.running()
         place = limiter.connect(address_of(request.scope), caller.id)
         try:
-            return projects.hub.stream(
+            return hub.stream(
                 request,
                 channel,
                 principal=caller,
@@ -72,7 +73,7 @@ def router(projects: Projects, settings: Settings) -> APIRouter:
     add_project(routes, projects, access)
     if settings.is_dev:
         add_development(routes, projects, access)
-    routes.include_router(page(PAGE, FOLDER))
+    routes.include_router(page(PAGE, FOLDER, WEB / "client.js"))
     return routes
 
 
@@ -108,12 +109,12 @@ def add_project(routes: APIRouter, projects: Projects, access: Access) -> None:
 
     @routes.post("/api/projects/{project}/proposals/{proposal}")
     async def decide(proposal: str, decision: Decision, project: str = mine) -> Response:
-        await projects.store.decide(project, proposal, decision.status)
+        await projects.decide(project, proposal, decision.status)
         return Response(status_code=204)
 
     @routes.delete("/api/projects/{project}/proposals/{proposal}")
     async def delete(proposal: str, project: str = mine) -> Response:
-        await projects.store.delete(project, proposal)
+        await projects.decide(project, proposal, None)
         return Response(status_code=204)
 
 
@@ -126,6 +127,7 @@ def add_development(routes: APIRouter, projects: Projects, access: Access) -> No
     @routes.get(f"{PAGE}/dev/database", include_in_schema=False)
     async def database(request: Request) -> Response:
         check_local(request)
+        await projects.running()
         if not projects.own_database:
             raise NotFound("the database is not of this application's own", fix="you know where it is")
         return answer({"url": projects.own_database})

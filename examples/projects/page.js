@@ -3,19 +3,22 @@
 // Nothing is asked for again while the stream is open. What comes over it is the state, whoever wrote the rows: the worker, the
 // buttons of this page, or somebody with psql. Texts of the database are shown as texts, whatever is in them.
 
-import { Live, Tokens, byId, call, make, showState, themeButton } from './live.js'
+import { createClient } from './client.js'
+import { Tokens, byId, call, make, themeButton } from './live.js'
 
 const API = new URL('api/projects', document.baseURI).pathname
 const HERE = new URL('projects', document.baseURI).pathname
 const USERS = ['alice', 'bob']
 const MAX_EVENTS = 300
+const PATIENCE = [500, 1000, 2000, 4000] // ms between attempts to load the state, while there is no database
 const STAGES = { queued: 'warn busy', listing: 'warn busy', reading: 'warn busy', proposing: 'warn busy', complete: 'good', failed: 'bad' }
+const STATES = { idle: ['connecting', 'warn busy'], connecting: ['connecting', 'warn busy'], open: ['live', 'good'], polling: ['polling', 'warn'], closed: ['paused', ''], failed: ['refused', 'bad'] }
 const STATUS = { pending: '', processing: 'warn busy', completed: 'good', failed: 'bad', missing: 'warn' }
 
 let user = USERS.includes(location.hash.split('/')[0].slice(1)) ? location.hash.split('/')[0].slice(1) : USERS[0]
 let project = location.hash.split('/')[1] ?? ''
 let tokens = null
-let live = null
+let client = null
 let job = null // the one shown
 let sources = new Map()
 let proposals = new Map()
@@ -49,21 +52,20 @@ async function look(name) {
   project = name
   history.replaceState(null, '', `#${user}/${project}`)
   for (const link of byId('projects').children) link.toggleAttribute('aria-current', link.dataset.name === project)
-  live?.close()
   heard = 0
   away = null
   byId('events').replaceChildren()
   countEvents()
-  live = new Live({ path: path('/status'), token: tokens.get, types: ['message', 'reset'], onState, onEvent })
   await load()
 }
 
 /** The whole state, and then the stream from the cursor that belongs to exactly it. */
 async function load() {
-  live.close()
-  const stream = live
-  const found = await (await call(path(), { tokens })).json()
-  if (stream !== live) return // somebody has chosen another project meanwhile
+  client?.close()
+  client = null
+  const asked = (loading = {})
+  const found = await state()
+  if (asked !== loading) return // somebody has chosen another project meanwhile
   seen = new Set(found.seen)
   job = found.jobs[0] ?? null
   sources = new Map(found.sources.map((source) => [source.sourceId, source]))
@@ -73,15 +75,47 @@ async function load() {
   byId('proposals').replaceChildren(...[...proposals.values()].sort(byConfidence).map((each) => proposalRow(each)))
   count()
   showCommand()
-  live.lastId = found.cursor
-  live.open()
+  follow(found.cursor)
+}
+
+let loading = null // what is being loaded; whoever finds another one here is too late
+
+/** What there is, as soon as there is a database. */
+async function state(failures = 0) {
+  const asked = loading
+  try {
+    const found = await (await call(path(), { tokens })).json()
+    if (failures) say('')
+    return found
+  } catch (error) {
+    if (error.status && error.status !== 503) throw error
+    say('warn', error.message)
+    await new Promise((resolve) => setTimeout(resolve, PATIENCE[Math.min(failures, PATIENCE.length - 1)]))
+    return asked === loading ? state(failures + 1) : null
+  }
+}
+
+function follow(cursor) {
+  const mine = tokens
+  client = createClient({
+    url: path('/status'),
+    token: ({ reason }) => mine.get(reason !== 'connect'),
+    lastEventId: cursor,
+    probeEvery: 5000,
+  })
+  client.on('message', ({ data, id }) => onEvent(data, id))
+  client.onReset(() => attempt(load)) // changes are gone that we have not seen: the state has them
+  client.onStatus(onStatus)
+  client.connect()
 }
 
 // -- the stream ----------------------------------------------------------------------------------------------------------
 
-function onState(state) {
-  showState(byId('state'), state)
-  if (state === 'waiting' && away === null) {
+function onStatus({ state }) {
+  const [word, look] = STATES[state] ?? ['reconnecting', 'warn busy']
+  byId('state').textContent = word
+  byId('state').className = `pill ${look}`
+  if ((state === 'waiting' || state === 'polling') && away === null) {
     away = heard
     say('warn', 'The connection is lost. It comes back by itself, and no change will be missing.')
   }
@@ -96,10 +130,9 @@ function welcome() {
   setTimeout(() => say(''), 6000)
 }
 
-function onEvent(type, data, event) {
-  if (type === 'reset') return attempt(load) // changes are gone that we have not seen: the state has them
-  if (data.type === 'connected' || seen.delete(event.lastEventId)) return
-  record(data, event.lastEventId)
+function onEvent(data, id) {
+  if (data.type === 'connected' || seen.delete(id)) return
+  record(data, id)
   HANDLERS[data.type]?.(data)
 }
 
@@ -150,6 +183,7 @@ function refresh() {
         drawProposal(proposal.proposalId, '')
       }
       count()
+      showCommand()
     })
   }, 150)
 }
@@ -233,7 +267,7 @@ function put(list, id, row, comesAfter) {
   const focused = document.activeElement?.closest?.(`#${CSS.escape(id)}`) && document.activeElement.getAttribute('aria-label')
   byId(id)?.remove()
   byId(list).insertBefore(row, [...byId(list).children].find(comesAfter) ?? null)
-  if (focused) (row.querySelector(`[aria-label="${CSS.escape(focused)}"]`) ?? row.querySelector('button'))?.focus()
+  if (focused) (row.querySelector(`[aria-label="${CSS.escape(focused)}"]`) ?? row.querySelector('button'))?.focus({ preventScroll: true })
 }
 
 function count() {
@@ -337,7 +371,7 @@ for (const name of USERS) {
 }
 
 // A browser has six connections to one host (HTTP/1.1): nobody looks, so another page may have this one.
-document.addEventListener('visibilitychange', () => (document.hidden ? live?.close() : live?.open()))
+document.addEventListener('visibilitychange', () => (document.hidden ? client?.close() : client?.connect()))
 
 themeButton(byId('theme'))
 enter(user)

@@ -23,6 +23,9 @@ from headwater.brokers.postgres import PostgresBroker
 from headwater.errors import BrokerUnavailable, HeadwaterError, NotAllowed, Unavailable
 
 SERVER: Final = Path(__file__).parent / "postgres.py"
+PATIENCE: Final = 8.0
+"""Seconds for which a request waits for a database that is being started."""
+
 PARTING: Final = 1.5
 """Seconds that processes of ours get to end; they do so by themselves if it takes longer."""
 
@@ -45,20 +48,20 @@ class Projects:
         self._options = options
         self._settings = settings
         self._running: tuple[Hub, Store] | None = None
+        self._starting: asyncio.Event | None = None  # set when that is over, well or not
 
-    @property
-    def hub(self) -> Hub:
-        """The hub, whose log is in the database. Raises Unavailable while it does not run."""
-        return self._found()[0]
+    async def running(self) -> tuple[Hub, Store]:
+        """The hub, whose log is in the database, and what else is there. Waits for a database that is being started.
 
-    @property
-    def store(self) -> Store:
-        """The database. Raises Unavailable while the application does not run."""
-        return self._found()[1]
-
-    def _found(self) -> tuple[Hub, Store]:
+        Raises:
+            Unavailable: there is none.
+        """
+        if self._running is None and self._starting is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._starting.wait()
         if self._running is None:
-            raise Unavailable("the projects have no database yet", fix="the server's log says why", retry_after=1)
+            raise Unavailable("the projects have no database", fix="the server's log says why", retry_after=5)
         return self._running
 
     def check(self, project: str, caller: Principal) -> str:
@@ -87,15 +90,21 @@ class Projects:
         `seen` are the positions after `cursor` of events whose rows the state shows already: they were committed a moment ago
         and had no position yet.
         """
-        state, snapshot = await self.store.state(project)
-        broker = self.hub.broker
-        assert isinstance(broker, PostgresBroker)
-        seen = await broker.repeated(snapshot)
+        hub, store = await self.running()
+        state, snapshot = await store.state(project)
+        assert isinstance(hub.broker, PostgresBroker)
+        seen = await hub.broker.repeated(snapshot)
         return {"project": project, "cursor": snapshot.cursor, "seen": [str(each) for each in seen], **state}
 
     async def begin(self, project: str) -> dict[str, Any]:
         """Have a project's folder indexed; the job."""
-        return await self.store.begin(project, self._settings.projects[project])
+        _, store = await self.running()
+        return await store.begin(project, self._settings.projects[project])
+
+    async def decide(self, project: str, proposal: str, status: str | None) -> None:
+        """Accept or reject a proposal; or delete it. Raises NotFound."""
+        _, store = await self.running()
+        await store.decide(project, proposal, status)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
@@ -121,7 +130,7 @@ class Projects:
     @asynccontextmanager
     async def beside(self, app: object = None) -> AsyncIterator[None]:
         """The same beside other applications, which do not wait for this one's database, and run also if there is none."""
-        over = asyncio.Event()
+        over, self._starting = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(self._until(over), name="projects")
         try:
             yield
@@ -132,13 +141,17 @@ class Projects:
             await asyncio.wait([task])
 
     async def _until(self, over: asyncio.Event) -> None:
+        assert self._starting is not None
         try:
             async with self.lifespan():
+                self._starting.set()
                 await over.wait()
         except HeadwaterError as error:
             log.error("there are no projects: %s", error)
         except Exception:
             log.exception("there are no projects")
+        finally:
+            self._starting.set()
 
     @asynccontextmanager
     async def _server(self) -> AsyncIterator[str]:

@@ -84,18 +84,17 @@ class Store:
             jobs = await _rows(connection, STATE["jobs"], project)
             return jobs[0]
 
-    async def decide(self, project: str, proposal: str, status: str) -> None:
-        """Accept or reject a proposal. Raises NotFound."""
-        await self._change("UPDATE proposed_nodes SET status = %s", project, proposal, status)
-
-    async def delete(self, project: str, proposal: str) -> None:
-        """Delete a proposal. Raises NotFound."""
-        await self._change("DELETE FROM proposed_nodes", project, proposal)
-
-    async def _change(self, statement: LiteralString, project: str, proposal: str, *parameters: str) -> None:
-        where: LiteralString = " WHERE project_id = %s AND id::text = %s"
+    async def decide(self, project: str, proposal: str, status: str | None) -> None:
+        """Set the status of a proposal; None deletes it. Raises NotFound."""
+        does: LiteralString = (
+            "DELETE FROM proposed_nodes" if status is None else "UPDATE proposed_nodes SET status = %(to)s"
+        )
         async with self._transaction() as connection:
-            if not (await connection.execute(statement + where, (*parameters, project, proposal))).rowcount:
+            done = await connection.execute(
+                does + " WHERE project_id = %(project)s AND id::text = %(proposal)s",
+                {"to": status, "project": project, "proposal": proposal},
+            )
+            if not done.rowcount:
                 raise NotFound(f"the project has no proposal {proposal[:60]!r}")
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ MOST: Final = 12
 
 _WORD = re.compile(r"[^\W\d_]+(?:[\'\u2019-][^\W\d_]+)*")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PARAGRAPH = re.compile(r"\n\s*\n")
 _HEADING = re.compile(r"^#{1,3}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
 _CODE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
@@ -125,5 +126,8 @@ def propose(documents: Sequence[Document]) -> list[Proposal]:
 
 
 def _summary(text: str) -> str:
-    first = " ".join(text.split())
+    """The first paragraph that is prose, or whatever there is, without the marks of Markdown."""
+    paragraphs = _PARAGRAPH.split(text)
+    first = next((each for each in paragraphs if each[:1].isalpha() or each[:1] in "`*"), paragraphs[0])
+    first = " ".join(first.replace("`", "").replace("**", "").split())
     return first if len(first) <= 160 else first[:159].rsplit(" ", 1)[0] + "…"

@@ -93,7 +93,7 @@ export class Tokens {
   }
 }
 
-/** Calls a JSON API; what it refuses is an Error with the server's own words. */
+/** Calls a JSON API; what it refuses is an Error with the server's own words, and its status. */
 export async function call(path, { body, tokens, method = body === undefined ? 'GET' : 'POST' } = {}) {
   const send = async (fresh) => {
     const headers = {}
@@ -103,7 +103,7 @@ export async function call(path, { body, tokens, method = body === undefined ? '
   }
   let response = await send(false)
   if (response.status === 401 && tokens) response = await send(true)
-  if (!response.ok) throw new Error((await problem(response)).detail)
+  if (!response.ok) throw Object.assign(new Error((await problem(response)).detail), { status: response.status })
   return response
 }
 

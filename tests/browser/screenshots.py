@@ -39,6 +39,14 @@ async def operations(page: Page) -> None:
     await expect(page.locator(".user.operator .logs li")).not_to_have_count(0, timeout=LATER)
 
 
+async def projects(page: Page) -> None:
+    """A worker is at it, and some proposals of the last time are decided on."""
+    await expect(page.locator(".proposal.accepted")).not_to_have_count(0, timeout=3 * LATER)
+    await expect(page.locator("#start")).to_be_enabled(timeout=LATER)
+    await page.click("#start")
+    await expect(page.locator("#percent")).to_have_text(re.compile("^[56]"), timeout=LATER)
+
+
 async def playground(page: Page) -> None:
     """Frames before and after a cut, none of them missing."""
     await page.click("#connect")
@@ -67,8 +75,8 @@ async def take(browser: Browser, server: Server, name: str, scheme: str) -> None
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KiB")
 
 
-PREPARE: Final = {"home": home, "operations": operations, "playground": playground}
-SCHEMES: Final = {"home": "light", "operations": "light", "playground": "dark"}
+PREPARE: Final = {"home": home, "operations": operations, "projects": projects, "playground": playground}
+SCHEMES: Final = {"home": "light", "operations": "light", "projects": "light", "playground": "dark"}
 
 
 async def main() -> None:
