@@ -67,7 +67,7 @@ class TestThroughABadNetwork(OnRedis):
             direct = redis_servers.url("7.0", wait=30, timeout=0.5)
             self.url = direct.replace(f":{urlsplit(direct).port}/", f":{proxy.port}/")
             seed = zlib.crc32(request.node.name.encode())
-            async with faulty(proxy, seed, pause=0.01, length=0.03) as self.faults:
+            async with faulty(proxy, seed, pause=0.15, length=0.05) as self.faults:
                 yield
 
     def connect(self, retention: Retention) -> Broker:
