@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from headwater import wire
 from headwater.auth import mint
 from headwater.errors import ProtocolError
 from headwater.wire import Decoder, Message
@@ -175,6 +176,8 @@ class Client:
         number, now = self._listener.number, time.monotonic()
         for message in self.decoder.feed(piece):
             self._journal.put(self._line(number, now, message))
+        if piece == wire.COMMENT and self.decoder.last_event_id:  # the heartbeat of a stream that is behind
+            self._journal.put(Beat(number, now, self.decoder.last_event_id))
 
     def _line(self, number: int, now: float, message: Message) -> Hello | Seen | Beat | Reset | Closing:
         match message.type:

@@ -76,6 +76,18 @@ async def test_every_frame_is_written_down(size: int, tmp_path: Path) -> None:
     assert (reader.events, reader.is_open) == (1, True)
 
 
+async def test_a_comment_is_a_heartbeat(tmp_path: Path) -> None:
+    """A stream that is behind hears nothing else, and stands where it stood."""
+    reader = client(tmp_path)
+    reader.take(wire.COMMENT)
+    reader.take(FRAMES[0])
+    reader.take(wire.COMMENT)
+    reader._journal.flush()
+    _, beat = written(tmp_path)
+    assert isinstance(beat, Beat)
+    assert beat.id == "e-1"
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
