@@ -32,7 +32,6 @@ from torture.records import (
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 FRAMES = [
     wire.encode("connected", '{"cursor":"e-1"}', id="e-1", retry=2000),
-    wire.COMMENT,
     wire.encode("said", '"first\u00e9"', id="e-2", channel="a"),
     wire.encode("heartbeat", "{}", id="e-3"),
     wire.encode("reset", '{"reason":"overflow","cursor":"e-5"}', id="e-5"),
