@@ -23,6 +23,12 @@ HOUR = 3600
 DATA = '"' + "x" * 28 + '"'
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody sweeps unasked, so that the books stand still while they are read."""
+    monkeypatch.setattr("headwater.brokers.redis.retention.INTERVAL", 3600.0)
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even the youngest events may go at once."""
