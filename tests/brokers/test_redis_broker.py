@@ -269,3 +269,16 @@ async def test_a_publisher_reads_heads_and_counts() -> None:
         await broker.unfollow(["a"])
         assert dict(broker.counters()) == {"overflows": broker.overflows} == {"overflows": 0}
         await broker.aclose()
+
+
+async def test_t26_a_publisher_goes_on_in_the_new_log(redis_servers: SharedServers) -> None:
+    """It has no feed that would have to start over."""
+    broker = redis_broker(redis_servers.url())
+    await broker.open()
+    (old,) = await broker.append([Draft(channel="a")])
+    async with redis_servers.server().client() as client:
+        await client.delete(broker._store.keys.log)
+    (new,) = await broker.append([Draft(channel="a")])
+    await broker.aclose()
+    assert (old.seq, new.seq) == (1, 1)
+    assert old.epoch != new.epoch
