@@ -24,6 +24,9 @@ local function keep(channel, rule, limit)
   local seq, time = parse_id(first[1])
   redis.call('ZADD', OLDEST, text(seq), channel.name)
   redis.call('ZADD', NAMES, 0, channel.name)
+  if channel.is_measured then
+    redis.call('HSET', SIZE, channel.name, text(channel.bytes))
+  end
   local is_old = rule.age >= 0 and time < now - rule.age
   return (is_old or is_over(rule, channel.events, channel.bytes)) and trim_by(rule, log, channel, limit, now) or 0
 end

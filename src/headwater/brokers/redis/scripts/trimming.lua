@@ -9,6 +9,18 @@ local function is_young(time, now)
   return now - asked.spared < time and time <= now + AHEAD
 end
 
+-- How many bytes of data a stream has, counted: slow, and only needed after what was written about it has been evicted.
+local function measure(stream)
+  local bytes, after = 0, '-'
+  repeat
+    local entries = redis.call('XRANGE', stream, after, '+', 'COUNT', BATCH)
+    for _, entry in ipairs(entries) do
+      bytes, after = bytes + #entry[2][6], '(' .. entry[1]
+    end
+  until #entries < BATCH
+  return bytes
+end
+
 -- What is known of channels, before anything is changed. Their streams are the KEYS after `before`.
 local function load_channels(names, before)
   local last, sizes = get_all(LAST, names), get_all(SIZE, names)
@@ -16,7 +28,12 @@ local function load_channels(names, before)
   for i, name in ipairs(names) do
     local stream = KEYS[before + i]
     local events = redis.call('XLEN', stream)
-    channels[i] = {name = name, stream = stream, last = last[i], events = events, bytes = tonumber(sizes[i] or 0)}
+    local channel = {name = name, stream = stream, last = last[i], events = events, bytes = tonumber(sizes[i] or 0)}
+    channel.is_measured = channel.last and events > 0 and not sizes[i]
+    if channel.is_measured then
+      channel.bytes = measure(stream)
+    end
+    channels[i] = channel
   end
   return channels
 end
