@@ -289,9 +289,13 @@ def binaries(version: int) -> Path:
     return folder
 
 
-@lru_cache(maxsize=len(VERSIONS))
 def shared_server(version: int = 18) -> PostgresServer:
     """The run's own server of a version, started when it is first asked for."""
+    return _shared(version)
+
+
+@lru_cache(maxsize=len(VERSIONS))
+def _shared(version: int) -> PostgresServer:
     server = PostgresServer(version)
     atexit.register(server.remove)
     server.start()
