@@ -89,15 +89,16 @@ def refusal(row: Row, error: Exception) -> Draft:
 
 
 def _published(row: Row) -> Draft:
+    channel = check_channel(row.channel)  # which `enqueue` leaves to us
     permissions = frozenset(row.permissions.split(" ")) if row.permissions else frozenset[str]()
-    data = row.data or ""
-    if not row.is_text:  # Postgres writes JSON with spaces
-        data = msgspec.json.format(data.encode(), indent=-1).decode()
-    return Draft(
-        channel=check_channel(row.channel),  # which `enqueue` leaves to us
-        type=row.type or "message",
-        data=data,
-        text=bool(row.is_text),
-        permissions=permissions,
-        idempotency_key=row.key,
-    )
+    if row.is_text:
+        return Draft(
+            channel=channel,
+            type=row.type or "",
+            data=row.data or "",
+            text=True,
+            permissions=permissions,
+            idempotency_key=row.key,
+        )
+    data = msgspec.Raw((row.data or "").encode())  # compacted there: Postgres writes JSON with spaces
+    return Draft.json(channel, row.type or "", data, permissions=permissions, idempotency_key=row.key)
