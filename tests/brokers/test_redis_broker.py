@@ -210,12 +210,14 @@ async def test_nothing_is_left_of_a_closed_broker() -> None:
     async with running_redis() as server, server.client() as client:
         await client.ping()
         for trouble in ("none", "frozen", "gone"):
+            before = asyncio.all_tasks()
             async with redis_node(server.url(timeout=0.2, wait=0.2), follow="ab") as (node, broker):
                 await node.fill("a", 1)
                 if trouble == "frozen":
                     server.pause()
                 elif trouble == "gone":
                     await server.kill()
+            assert asyncio.all_tasks() == before
             if trouble == "frozen":
                 server.resume()
             if trouble != "gone":
