@@ -56,6 +56,11 @@ const DEFAULTS = {
 /** @typedef {Partial<Status> & {state: State, reason: Reason}} News */
 /** @typedef {{message: (message: Message) => void, status: (news: News) => void}} Tell what a client hears */
 
+/** The page, a worker, or whatever else this runs in. @type {any} */
+const world = globalThis
+
+const now = () => Date.now()
+
 /** @param {() => void} work @param {number} delay milliseconds. @returns {any} */
 const later = (work, delay) => {
   const timer = /** @type {any} */ (setTimeout(work, delay))
@@ -79,85 +84,91 @@ const unless = (signal, delay, work) =>
 /** @param {AbortSignal} signal @param {number} delay */
 const pause = (signal, delay) => unless(signal, delay, () => new Promise(() => {})).catch(() => {})
 
-/** Do it until it succeeds. @param {AbortSignal} signal @param {Settings} settings @param {(signal: AbortSignal) => Promise<void>} work */
-const insist = async (signal, settings, work) => {
-  for (let failures = 1; !signal.aborted; failures += 1) {
+/**
+ * Do it until it succeeds or is refused for good. A refused token is renewed once.
+ * @template T @param {AbortSignal} signal @param {Settings} settings @param {(signal: AbortSignal, isFresh: boolean) => T | Promise<T>} work
+ * @param {(delay: number) => Promise<unknown>} [rest] between tries.
+ * @returns {Promise<T>}
+ */
+const insist = async (signal, settings, work, rest = (delay) => pause(signal, delay)) => {
+  for (let failures = 0, isFresh = false; ; ) {
     try {
-      return await work(signal)
-    } catch {
-      await pause(signal, delayOf({ ...settings, failures }))
+      return await unless(signal, settings.connectTimeout, (limit) => work(limit, isFresh))
+    } catch (/** @type {any} */ error) {
+      const { status, retryAfter } = error
+      if (signal.aborted || (!mayPass(status) && (status !== 401 || isFresh))) throw error
+      isFresh = status === 401
+      if (!isFresh) await rest(delayOf({ ...settings, failures: ++failures, retryAfter }))
     }
   }
 }
 
-/** Bytes of an event stream to messages, however they are cut (WHATWG HTML, section 9.2.6). */
-export class Decoder {
-  /** Where to resume. Survives `close`. */
-  lastEventId
-  /** Milliseconds that the stream asked to wait. Survives `close`. @type {number | null} */
-  retry = null
-  #max
-  #text = new TextDecoder()
-  #rest = ''
-  #afterCr = false
-  #block
+/**
+ * The bytes of one event stream to messages, however they are cut (WHATWG HTML, section 9.2.6). Called with `new`.
+ * @param {{lastEventId?: string, max?: number}} [options] max: characters of one line, and of one event's data.
+ */
+export function Decoder({ lastEventId = '', max = MAX_BUFFER } = {}) {
+  const text = new TextDecoder() // drops one byte order mark
+  let rest = ''
+  let isAfterCr = false
+  // The event that is being read.
+  /** @type {string[]} */
+  let data = []
+  let size = 0
+  let type = ''
+  let id = lastEventId
+  /** @type {string | null} */
+  let channel = null
 
-  /** @param {{lastEventId?: string, max?: number}} [options] max: characters of one line, and of one event's data. */
-  constructor({ lastEventId = '', max = MAX_BUFFER } = {}) {
-    this.lastEventId = lastEventId
-    this.#max = max
-    this.#block = emptyBlock(lastEventId)
-  }
-
-  /** The connection has ended: drop the incomplete block. The next connection's bytes may follow. */
-  close() {
-    this.#text = new TextDecoder() // drops one byte order mark
-    this.#rest = ''
-    this.#afterCr = false
-    this.#block = emptyBlock(this.lastEventId)
-  }
-
-  /** @param {Uint8Array} bytes @returns {Message[]} @throws {RangeError} a line or an event is too long. */
-  feed(bytes) {
-    let text = this.#text.decode(bytes, { stream: true })
-    if (!text) return []
-    if (this.#afterCr && text[0] === '\n') text = text.slice(1)
-    this.#afterCr = text.endsWith('\r') // it ends its line now; a LF that follows belongs to it
-    const lines = text.split(/\r\n|\r|\n/)
-    lines[0] = this.#rest + lines[0] // and not before it is split: a long line in many pieces is looked through once
-    this.#rest = lines.pop() ?? ''
-    this.#check(this.#rest.length)
-    return lines.flatMap((line) => this.#take(line))
-  }
-
-  /** @param {number} size */
-  #check(size) {
-    if (size > this.#max) throw new RangeError(`a line or an event has over ${this.#max} characters`)
+  /** @param {number} length */
+  const check = (length) => {
+    if (length > max) throw new RangeError(`over ${max} characters in an event`)
   }
 
   /** @param {string} line @returns {Message[]} */
-  #take(line) {
-    const block = this.#block
-    this.#check(line.length)
+  const take = (line) => {
+    check(line.length)
     if (!line) {
-      this.lastEventId = block.id // only now: an event that was cut off must come again
-      this.#block = emptyBlock(block.id)
-      return block.data.length ? [{ type: block.type || 'message', data: block.data.join('\n'), id: block.id, channel: block.channel }] : []
+      const message = { type: type || 'message', data: data.join('\n'), id, channel }
+      const isEmpty = !data.length
+      decoder.lastEventId = id // only now: an event that was cut off must come again
+      data = []
+      size = 0
+      type = ''
+      channel = null
+      return isEmpty ? [] : [message]
     }
     const [, name, value = ''] = /** @type {string[]} */ (/^([^:]*):? ?([^]*)$/.exec(line))
     if (name === 'data') {
-      this.#check((block.size += value.length + 1))
-      block.data.push(value)
-    } else if (name === 'event') block.type = value
-    else if (name === 'id' && !value.includes('\0')) block.id = value
-    else if (name === 'channel') block.channel = value || null
-    else if (name === 'retry' && /^[0-9]+$/.test(value)) this.retry = Math.min(+value, Number.MAX_SAFE_INTEGER)
+      check((size += value.length + 1))
+      data.push(value)
+    } else if (name === 'event') type = value
+    else if (name === 'id' && !value.includes('\0')) id = value
+    else if (name === 'channel') channel = value || null
+    else if (name === 'retry' && /^[0-9]+$/.test(value)) decoder.retry = Math.min(+value, Number.MAX_SAFE_INTEGER)
     return []
   }
-}
 
-/** @param {string} id @returns {{data: string[], size: number, type: string, id: string, channel: string | null}} */
-const emptyBlock = (id) => ({ data: [], size: 0, type: '', id, channel: null })
+  const decoder = {
+    /** Where to resume. */
+    lastEventId,
+    /** Milliseconds that the stream asked to wait. @type {number | null} */
+    retry: null,
+    /** @param {Uint8Array} bytes @returns {Message[]} @throws {RangeError} a line or an event is too long. */
+    feed(bytes) {
+      let more = text.decode(bytes, { stream: true })
+      if (!more) return []
+      if (isAfterCr && more[0] === '\n') more = more.slice(1)
+      isAfterCr = more.endsWith('\r') // it ends its line now; a LF that follows belongs to it
+      const lines = more.split(/\r\n|\r|\n/)
+      lines[0] = rest + lines[0] // and not before it is split: a long line in many pieces is looked through once
+      rest = /** @type {string} */ (lines.pop())
+      check(rest.length)
+      return lines.flatMap(take)
+    },
+  }
+  return decoder
+}
 
 /**
  * Milliseconds to wait before the next try: none after a stream that was stable; else a random part of an exponentially
@@ -165,9 +176,9 @@ const emptyBlock = (id) => ({ data: [], size: 0, type: '', id, channel: null })
  * @param {{failures: number, base: number, max: number, told?: number | null, retryAfter?: number}} budget failures in a
  *   row; told: this stream's own turn to come back, from its `closing` event; retryAfter: the same for everybody, from a response.
  */
-export const delayOf = ({ failures, base, max, told = null, retryAfter = 0 }, random = Math.random) => {
+export const delayOf = ({ failures, base, max, told = null, retryAfter = 0 }) => {
   const ceiling = failures && Math.min(Math.max(max, base), base * 2 ** (failures - 1))
-  const delay = retryAfter + Math.max(told ?? 0, random() * Math.max(ceiling, retryAfter / 4))
+  const delay = retryAfter + Math.max(told ?? 0, Math.random() * Math.max(ceiling, retryAfter / 4))
   return Math.min(MAX_WAIT, told !== null && failures < 2 ? told : delay) // told again and again: that is a failure, too
 }
 
@@ -182,46 +193,55 @@ const refusal = async (response, message) => {
   const { status, statusText, headers } = response
   const problem = message ? null : await response.json().catch(() => null)
   const after = headers.get('retry-after') ?? ''
-  const date = Date.parse(after) - (Date.parse(headers.get('date') ?? '') || Date.now()) // by the server's clock, which wrote it
+  const date = /GMT$/.test(after) && Date.parse(after) - (Date.parse(headers.get('date') ?? '') || now()) // by the clock that wrote it
   const retryAfter = Math.max(0, /^\d+$/.test(after) ? 1000 * +after : date || 0)
   return Object.assign(new Error(message ?? problem?.detail ?? `${status} ${statusText}`), { status, problem, retryAfter })
 }
 
 /** The stream's address. @param {Settings} settings */
 const addressOf = async ({ url, channels }) => {
-  const address = new URL(typeof url === 'function' ? await url() : url, globalThis.location?.href)
+  const address = new URL(typeof url === 'function' ? await url() : url, world.location?.href)
   for (const channel of channels) address.searchParams.append('channel', channel)
   return address
 }
 
 /**
  * One request, with the application's own headers and its token, by its fetch. That is looked up now: others wrap it late.
- * @param {Settings} settings @param {boolean} isFresh the token must be a new one.
- * @param {{to?: string | URL, query?: Record<string, any>, headers?: Record<string, string>, signal: AbortSignal} & RequestInit} what
- *   to: relative to the stream's address, which is the default.
- * @returns {Promise<Response>}
+ * @param {Settings} settings @param {boolean} isFresh the token must be a new one. @param {AbortSignal} signal
+ * @param {{accept?: string, from?: string, wait?: string, to?: string | URL, body?: string, key?: string}} what from: an id; to: where
+ *   something is posted, relative to the stream's address.
+ * @returns {Promise<Response>} one that is good.
  */
-const request = async (settings, isFresh, { to, query, headers, ...init }) => {
-  const { via, fetch: send = globalThis.fetch, ticketUrl = 'tickets' } = settings
-  const { signal } = init
+const request = async (settings, isFresh, signal, { accept, from, wait, to, body, key }) => {
+  const { via, fetch: send = world.fetch } = settings
   const stream = await addressOf(settings)
   const url = to ? new URL(to, stream) : stream
-  const all = new Headers({ ...settings.headers, ...headers })
+  /** @type {any} */
   const token = (settings.bearer = await settings.token?.({ reason: isFresh ? 'unauthorized' : 'connect', signal }))
   signal.throwIfAborted()
-  for (const name in query) url.searchParams.set(name, query[name])
-  if (token && via === 'query') url.searchParams.set('token', token)
-  else if (token && via === 'ticket') {
+  /** @type {Record<string, string | undefined>} */
+  const query = { wait }
+  /** @type {typeof query} */
+  const named = { Accept: accept, 'Last-Event-ID': from && unescape(encodeURIComponent(from)), 'Content-Type': body && 'application/json', 'Idempotency-Key': key }
+  const headers = new Headers(settings.headers)
+  if (!token || via === 'query') query.token = token
+  else if (via === 'ticket') {
     // Bought for this one request, so that the token stays out of URLs and logs.
-    const bought = await request({ ...settings, token: () => token, via: 'header' }, isFresh, { to: ticketUrl, method: 'POST', signal })
-    if (!bought.ok) throw await refusal(bought)
-    url.searchParams.set('ticket', (await bought.json()).ticket)
-  } else if (token) all.set('Authorization', `Bearer ${token}`)
-  return send(url, { cache: 'no-store', credentials: via === 'cookie' ? 'include' : 'same-origin', ...init, headers: all })
+    const bought = await request({ ...settings, token: () => token, via: 'header' }, isFresh, signal, { to: settings.ticketUrl ?? 'tickets' })
+    query.ticket = (await bought.json()).ticket
+  } else named.Authorization = `Bearer ${token}`
+  for (const name in named) if (named[name]) headers.set(name, /** @type {string} */ (named[name]))
+  for (const name in query) if (query[name]) url.searchParams.set(name, /** @type {string} */ (query[name]))
+  const response = await send(url, { method: to ? 'POST' : 'GET', body, headers, signal, cache: 'no-store', credentials: via === 'cookie' ? 'include' : 'same-origin' })
+  if (to ? !response.ok : response.status !== 200) throw await refusal(response)
+  return response
 }
 
-/** A polled event as a stream would bring it. @param {any} event @returns {Message} */
-const messageOf = ({ type, data, id, channel, text }) => ({ type, data: text ? data : JSON.stringify(data), id, channel })
+/** What a poll brought, as a stream would bring it. @param {any} answer @returns {Message[]} */
+const messagesOf = ({ reset, events }) => [
+  ...(reset ? [notice('reset', reset)] : []),
+  ...events.map((/** @type {any} */ { type, data, id, channel, text }) => ({ type, data: text ? data : JSON.stringify(data), id, channel })),
+]
 
 /** One of the hub's own messages, without an id. @param {string} type @param {unknown} data @returns {Message} */
 const notice = (type, data) => ({ type, data: JSON.stringify(data), id: '', channel: null })
@@ -257,12 +277,12 @@ const engineOf = (settings, tell) => {
     state = next
     retryAt = details.retryAt ?? 0
     isSentAway = !!details.error?.retryAfter
-    tell.status({ ...details, state, reason, attempt: failures })
+    tell.status({ ...details, state, reason, attempt: failures, since: now() })
   }
 
   const end = () => {
     clearTimeout(timer)
-    if (openedAt) openTime += Date.now() - openedAt
+    if (openedAt) openTime += now() - openedAt
     openedAt = 0
     current?.abort()
     current = null
@@ -276,10 +296,10 @@ const engineOf = (settings, tell) => {
 
   // In all that follows the timer is set before others are told, because what they do about it may be to close.
 
-  /** @param {number} delay @param {Reason} reason */
-  const plan = (delay, reason) => {
+  /** @param {number} delay @param {() => void} work */
+  const plan = (delay, work) => {
     clearTimeout(timer)
-    timer = later(() => start(reason), delay)
+    timer = later(work, delay)
   }
 
   const soon = (least = 0) => Math.min(MAX_WAIT, Math.max(least, probeEvery * (0.5 + Math.random())))
@@ -287,8 +307,8 @@ const engineOf = (settings, tell) => {
   /** Wait for another try. @param {'waiting' | 'suspended' | 'offline'} next @param {Reason} reason @param {number} delay @param {any} [error] */
   const rest = (next, reason, delay, error) => {
     drop()
-    plan(delay, next === 'waiting' ? 'retry' : 'probe')
-    become(next, reason, { error, retryAt: Date.now() + delay })
+    plan(delay, next === 'waiting' ? () => start('retry') : probe)
+    become(next, reason, { error, retryAt: now() + delay })
   }
 
   /** @param {Reason} reason @param {any} error @param {number | null} [turn] */
@@ -298,12 +318,15 @@ const engineOf = (settings, tell) => {
     else rest('waiting', reason, delayOf({ failures, base, max, told: turn, retryAfter }), error)
   }
 
-  /** @param {Reason} reason */
-  const start = (reason) => {
+  /** @param {Reason} reason @param {string} [from] */
+  const start = (reason, from = cursor) => {
     if (current) return
-    if (globalThis.navigator?.onLine === false && reason !== 'probe') rest('offline', 'offline', soon())
+    cursor = from
+    if (world.navigator?.onLine === false && reason !== 'probe') rest('offline', 'offline', soon())
     else attempt(reason)
   }
+
+  const probe = () => start('probe')
 
   /** @param {State} next @param {Reason} reason @param {any} [error] */
   const stop = (next, reason, error) => {
@@ -316,37 +339,26 @@ const engineOf = (settings, tell) => {
   /** @param {Reason} reason */
   const attempt = (reason) => {
     const controller = (current = new AbortController())
-    clearTimeout(timer)
-    timer = later(() => fail(controller, 'timeout', new Error('no first byte in time')), connectTimeout)
+    plan(connectTimeout, () => fail(controller, new Error('no answer in time'), 'timeout'))
     if (!polling) become('connecting', reason)
     if (controller === current)
-      read(controller).then(
-        () => fail(controller, told === null ? 'ended' : 'closing'),
-        (error) => fail(controller, error.status ? 'status' : 'network', error),
-      )
+      read(controller)
+        .catch((error) => error)
+        .then((error) => fail(controller, error))
   }
-
-  /** @param {string} accept @param {string} from @param {AbortSignal} signal @param {Record<string, any>} [query] */
-  const get = (accept, from, signal, query) =>
-    request(settings, isFresh, {
-      query,
-      signal,
-      headers: { Accept: accept, ...(from && { 'Last-Event-ID': String.fromCharCode(...new TextEncoder().encode(from)) }) },
-    })
 
   /** Read one response to its end. @param {AbortController} controller */
   const read = async ({ signal }) => {
     const began = cursor
-    const response = await unless(signal, connectTimeout, () => get('text/event-stream', began, signal))
+    const response = await unless(signal, connectTimeout, () => request(settings, isFresh, signal, { accept: 'text/event-stream', from: began }))
     const media = response.headers.get('content-type') ?? 'nothing'
-    if (response.status !== 200) throw await refusal(response)
     if (!/^\s*text\/event-stream\s*(;|$)/i.test(media)) throw await refusal(response, `the answer is ${media}, not an event stream`)
     if (!response.body) failures = Math.max(failures, pollAfter - 1) // this fetch cannot stream, and will not learn it
-    const decoder = new Decoder({ lastEventId: began })
+    const decoder = Decoder({ lastEventId: began })
     for (const reader = /** @type {any} */ (response.body).getReader(); ; ) {
       const { done, value } = await reader.read()
       if (signal.aborted || done || (!openedAt && !promote(began)) || signal.aborted) return
-      heardAt = Date.now()
+      heardAt = now()
       settings.onBytes?.(value)
       for (const message of decoder.feed(value)) {
         if (signal.aborted) return
@@ -376,7 +388,7 @@ const engineOf = (settings, tell) => {
       attempt('probe')
       return false
     }
-    openedAt = heardAt = Date.now()
+    openedAt = heardAt = now()
     isFresh = false
     counts.attempts += 1
     counts.opened += 1
@@ -388,19 +400,17 @@ const engineOf = (settings, tell) => {
   /** One timer that looks at when the last byte came. A timer that is late by itself tells of a page that was frozen, not of a
    * silent hub: then it looks a second time, a moment later. @param {number} wait @param {boolean} [isSecond] */
   const watch = (wait, isSecond) => {
-    clearTimeout(timer)
-    const due = Date.now() + wait
-    if (silence)
-      timer = later(() => {
-        const silent = Date.now() - heardAt
-        if (silent < silence) watch(silence - silent)
-        else if (!isSecond && Date.now() - due > GRACE) watch(GRACE, true)
-        else fail(current, 'silence', new Error(`nothing for ${silent} ms`))
-      }, wait)
+    const due = now() + wait
+    plan(wait, () => {
+      const silent = now() - heardAt
+      if (silent < silence) watch(silence - silent)
+      else if (!isSecond && now() - due > GRACE) watch(GRACE, true)
+      else if (silence) fail(current, new Error(`silent for ${silent} ms`), 'silence')
+    })
   }
 
-  /** @param {AbortController | null} controller @param {Reason} reason @param {any} [error] */
-  const fail = (controller, reason, error) => {
+  /** @param {AbortController | null} controller @param {any} error @param {Reason} [reason] */
+  const fail = (controller, error, reason = error ? (error.status ? 'status' : 'network') : told === null ? 'ended' : 'closing') => {
     if (controller !== current) return
     const turn = told
     const lasted = openedAt && heardAt - openedAt // by its last byte: silence does not make a stream last
@@ -409,7 +419,7 @@ const engineOf = (settings, tell) => {
     end()
     if (isSettled(error)) return isOver(state) || attempt('unauthorized')
     failures = lasted >= settings.stableAfter ? 0 : failures + 1
-    if (polling) plan(soon(error?.retryAfter), 'probe')
+    if (polling) plan(soon(error?.retryAfter), probe)
     else if (pollAfter && failures >= pollAfter) poll(reason, error)
     else retry(reason, error, turn)
   }
@@ -427,15 +437,26 @@ const engineOf = (settings, tell) => {
   /** Ask for events instead of having them streamed, until a stream's first byte comes. @param {Reason} reason @param {any} error */
   const poll = async (reason, error) => {
     const { signal } = (polling = new AbortController())
-    plan(soon(error?.retryAfter), 'probe')
+    plan(soon(error?.retryAfter), probe)
     become('polling', reason, { error, transport: 'poll' })
     while (!signal.aborted) {
-      const begun = Date.now()
+      const begun = now()
+      // Without an id it only finds out where the log is; held, it would not be asked about what comes meanwhile.
+      const isFirst = !cursor
       try {
-        const isEmpty = await pollOnce(signal)
+        const answer = await ask(cursor, isFirst ? 0 : pollWait, signal)
+        const news = messagesOf(answer)
         if (signal.aborted) return
         failures = pollAfter
-        if (isEmpty && Date.now() - begun < base) await pause(signal, base) // polls are not held here
+        isFresh = false
+        if (isFirst) news.unshift(notice('connected', { cursor: answer.cursor }))
+        for (const message of news) {
+          cursor = message.id || cursor
+          tell.message(message)
+          if (signal.aborted) return
+        }
+        cursor = answer.cursor
+        if (!news.length && now() - begun < base) await pause(signal, base) // polls are not held here
       } catch (/** @type {any} */ failure) {
         if (signal.aborted || isSettled(failure)) continue
         failures += 1
@@ -445,41 +466,18 @@ const engineOf = (settings, tell) => {
     }
   }
 
-  /** @param {AbortSignal} signal */
-  const pollOnce = async (signal) => {
-    const isFirst = !cursor // it only finds out where the log is; held, it would not be asked about what comes meanwhile
-    const answer = await ask(cursor, isFirst ? 0 : pollWait, signal)
-    if (signal.aborted) return
-    isFresh = false
-    if (isFirst) tell.message(notice('connected', { cursor: answer.cursor }))
-    if (answer.reset) tell.message(notice('reset', answer.reset))
-    for (const event of answer.events) {
-      if (signal.aborted) return
-      cursor = event.id
-      tell.message(messageOf(event))
-    }
-    if (!signal.aborted) cursor = answer.cursor
-    return !isFirst && !answer.events.length
-  }
-
   /** One poll. @param {string} from @param {number} wait s that the hub may hold it @param {AbortSignal} signal @returns {Promise<any>} */
   const ask = (from, wait, signal) => {
     counts.polls += 1
-    return unless(signal, 1000 * wait + connectTimeout, async (limit) => {
-      const response = await get('application/json', from, limit, { wait })
-      if (response.status !== 200) throw await refusal(response)
-      return response.json()
-    })
+    return unless(signal, 1000 * wait + connectTimeout, async (limit) => (await request(settings, isFresh, limit, { accept: 'application/json', from, wait: `${wait}` })).json())
   }
 
   /** Go on with a new token, before the hub ends the stream of the old one. Without a new one, it goes on. */
   const renew = async () => {
     const controller = current
-    const { token } = settings
-    if (controller && token) {
-      const next = await unless(controller.signal, MAX_WAIT, (signal) => token({ reason: 'expiring', signal })).catch(() => {})
-      if (controller === current && next && next !== settings.bearer) again('token expiring')
-    }
+    if (!controller) return
+    const next = await unless(controller.signal, MAX_WAIT, (signal) => settings.token?.({ reason: 'expiring', signal })).catch(() => {})
+    if (controller === current && next && next !== settings.bearer) again('token expiring')
   }
 
   /** Give up the present connection for a new one, from the same place. @param {Reason} reason */
@@ -503,18 +501,13 @@ const engineOf = (settings, tell) => {
     },
     /** A follower has seen that a try is due, whose timer is late here. */
     remind() {
-      if (retryAt && retryAt <= Date.now()) start('retry')
+      if (retryAt && retryAt <= now()) start('retry')
     },
     get cursor() {
       return cursor
     },
-    set cursor(id) {
-      cursor = id
-    },
     /** ms for which streams have been open. */
-    get openTime() {
-      return openTime + (openedAt && Date.now() - openedAt)
-    },
+    openTime: () => openTime + (openedAt && now() - openedAt),
   }
 }
 
@@ -545,6 +538,7 @@ const tabsOf = (settings, tell) => {
   let hello = null
   /** @type {any} */
   let last = null // the leader's status
+  let known = '' // to this follower
   /** @type {AbortController | null} */
   let running = null
   /** @type {BroadcastChannel | null} */
@@ -553,10 +547,9 @@ const tabsOf = (settings, tell) => {
   let held = null
   /** @type {any} */
   let timer
-  let release = () => {}
 
-  /** @param {string} kind @param {object} [more] */
-  const post = (kind, more) => channel?.postMessage({ kind, ...more })
+  /** @param {'ping' | 'again' | 'due' | {message: Message, before: string} | {status: any, at: string, hello: string | null}} note */
+  const post = (note) => channel?.postMessage(note)
 
   /** @param {string} id */
   const pass = (id) => {
@@ -578,15 +571,15 @@ const tabsOf = (settings, tell) => {
     tell.message(message)
   }
 
-  const share = () => post('status', { status: last, cursor, hello })
+  const share = () => post({ status: last, at: cursor, hello })
 
   const engine = engineOf(settings, {
     message: (message) => {
-      post('message', { message, before: cursor })
+      post({ message, before: cursor })
       take(message, cursor)
     },
     status: (status) => {
-      if (status.reason === 'handed over') return
+      if (!leads) return // not any more
       const { error } = status
       if (status.state === 'connecting') hello = null
       last = { ...status, error: error && { ...error, message: error.message }, transport: status.transport && 'tab' }
@@ -599,24 +592,23 @@ const tabsOf = (settings, tell) => {
   const lead = (reason) => {
     clearTimeout(timer)
     leads = true
-    engine.cursor = cursor
-    engine.start(reason)
+    engine.start(reason, cursor)
   }
 
   /** Wait for the lock, or take it. @param {Reason} reason @param {boolean} [steal] */
   const queue = (reason, steal) => {
     const { signal } = /** @type {AbortController} */ (running)
     const hold = () =>
-      new Promise((resolve) => {
-        release = () => resolve(0)
-        if (signal.aborted) release()
+      new Promise((release) => {
+        signal.addEventListener('abort', release)
+        if (signal.aborted) release(0)
         else lead(reason)
       })
-    navigator.locks.request(name, steal ? { steal } : { signal }, hold).catch(() => {
+    navigator.locks.request(name, steal ? { steal } : { signal }, hold).catch(({ name }) => {
       if (signal.aborted) return
-      if (!leads) return lead(reason) // this page may have no locks: a connection of its own
-      leads = false // stolen while this tab was frozen
-      engine.stop('idle', 'handed over')
+      if (name !== 'AbortError') return lead(reason) // this page may have no locks: a connection of its own
+      leads = false // stolen, while this tab was frozen
+      engine.stop('idle', 'leader gone')
       queue('leader gone')
       guard(0)
     })
@@ -628,14 +620,10 @@ const tabsOf = (settings, tell) => {
     if (running) return guard(0)
     const { signal } = (running = new AbortController())
     tell.status({ state: 'connecting', reason })
-    /** @type {string | undefined} */
-    let who
-    await insist(signal, settings, () =>
-      unless(signal, settings.connectTimeout, async () => {
-        name = `${await addressOf(settings)}`
-        who = settings.principal ?? subjectOf(await settings.token?.({ reason: 'connect', signal }))
-      }),
-    )
+    const who = await insist(signal, settings, async (limit) => {
+      name = `${await addressOf(settings)}`
+      return settings.principal ?? subjectOf(await settings.token?.({ reason: 'connect', signal: limit }))
+    }).catch(() => {})
     if (signal.aborted) return
     name = `headwater:${name}:${who}`
     try {
@@ -650,24 +638,28 @@ const tabsOf = (settings, tell) => {
 
   /** A note from another tab. @param {any} note */
   const hear = (note) => {
-    heardAt = Date.now()
-    const { kind, status } = note
+    const { message, status, at } = note
     if (leads) {
-      if (kind === 'ping') share()
-      if (kind === 'again') engine.again('reconnect')
-      if (kind === 'due') engine.remind()
-    } else if (kind === 'status' && status) {
-      if (!cursor) pass(note.cursor)
-      tell.status(status)
-      if (status.retryAt) later(() => post('due'), status.retryAt - heardAt) // a hidden leader's own timer may be late
+      if (note === 'ping') share()
+      if (note === 'again') engine.again('reconnect')
+      if (note === 'due') engine.remind()
+    } else if (message) follow(note)
+    else if (status) {
+      const said = JSON.stringify(status)
+      if (!cursor) pass(at)
+      if (said !== known) tell.status(status)
+      known = said
+      if (status.retryAt) later(() => post('due'), status.retryAt - now()) // a hidden leader's own timer may be late
       if (note.hello && !isGreeted) take({ type: 'connected', data: note.hello, id: '', channel: null }, '')
-      if (note.cursor && !seen.has(note.cursor)) fill([])
-    } else if (kind === 'message') follow(note)
+      if (at && !seen.has(at)) fill([])
+    } else return // other followers are no sign of a leader
+    heardAt = now()
   }
 
   /** @param {any} note */
   const follow = (note) => {
     const { message, before } = note
+    if (!running) return
     if (held) {
       held.push(note)
       if (held.length > MAX_SEEN) held.shift()
@@ -680,21 +672,21 @@ const tabsOf = (settings, tell) => {
 
   /** Ask the hub for what was missed, then go on with what has come meanwhile. @param {any[]} notes */
   const fill = async (notes) => {
-    if (held) return
+    if (held || !running) return
     held = notes
-    const { signal } = /** @type {AbortController} */ (running)
-    await insist(signal, settings, async (signal) => {
+    const { signal } = running
+    try {
       for (let isMore = true; isMore && !leads; ) {
-        const { events, cursor: end, reset } = await engine.ask(cursor, 0, signal)
-        if (signal.aborted || leads) return
-        if (reset) take(notice('reset', reset), '')
-        for (const event of events) take(messageOf(event), '')
-        pass(end)
-        isMore = events.length
+        const answer = await insist(signal, settings, (limit) => engine.ask(cursor, 0, limit))
+        if (leads) break
+        for (const message of messagesOf(answer)) if (running) take(message, '')
+        if (running) pass(answer.cursor)
+        isMore = answer.events.length
       }
-    })
-    if (signal.aborted) return
-    notes = held
+    } catch (error) {
+      if (!signal.aborted) stop('failed', 'status', error) // rather than to leave a gap
+    }
+    notes = held ?? []
     held = null
     if (!leads) notes.forEach(follow)
   }
@@ -705,8 +697,10 @@ const tabsOf = (settings, tell) => {
     if (!silence) return
     timer = later(
       () => {
-        const asked = Date.now()
-        if (globalThis.document?.hidden || asked - heardAt < wait) return guard(silence)
+        const asked = now()
+        const quiet = asked - heardAt
+        if (world.document?.hidden) return guard(silence)
+        if (wait && quiet < silence / 2) return guard(silence - quiet)
         post('ping')
         timer = later(() => (heardAt >= asked ? guard(silence) : queue('leader gone', true)), ANSWER)
       },
@@ -714,22 +708,22 @@ const tabsOf = (settings, tell) => {
     )
   }
 
-  /** @param {State} next @param {Reason} reason */
-  const stop = (next, reason) => {
+  /** @param {State} next @param {Reason} reason @param {any} [error] */
+  const stop = (next, reason, error) => {
     if (next === 'offline') return leads && engine.stop(next, reason)
     clearTimeout(timer)
     running?.abort()
     channel?.close()
     running = channel = held = null
     isGreeted = false
+    known = ''
     if (leads) engine.stop(next, reason)
-    else tell.status({ state: next, reason })
+    else tell.status({ state: next, reason, error })
     leads = false
-    release()
   }
 
   return {
-    counts: engine.counts,
+    ...engine,
     start,
     stop,
     renew: () => leads && engine.renew(),
@@ -741,9 +735,6 @@ const tabsOf = (settings, tell) => {
     get cursor() {
       return cursor
     },
-    get openTime() {
-      return engine.openTime
-    },
   }
 }
 
@@ -753,63 +744,43 @@ const outboxOf = (settings) => {
   /** @type {{body: string, key: string, resolve: (ids: string[]) => void, reject: (error: any) => void}[]} */
   const waiting = []
   let isSending = false
-  let failures = 0
-  /** @type {any} */
-  let timer
+  let wake = () => {}
   let stopped = new AbortController()
 
   /** Send what waits, one after the other. */
-  const flush = async () => {
-    clearTimeout(timer)
+  const pump = async () => {
     if (isSending) return
     isSending = true
-    for (let item, isFresh = false; (item = waiting[0]); ) {
-      try {
-        item.resolve(await send(item, isFresh))
-        failures = 0
-      } catch (/** @type {any} */ error) {
-        if (item !== waiting[0]) continue // cleared
-        const { status, retryAfter } = error
-        if (status === 401 && settings.token && !isFresh) {
-          isFresh = true
-          continue
-        }
-        if (mayPass(status)) {
-          timer = later(flush, delayOf({ ...settings, failures: ++failures, retryAfter }))
-          break
-        }
-        item.reject(error)
-      }
-      isFresh = false
-      if (item === waiting[0]) waiting.shift()
+    for (let item; (item = waiting[0]); ) {
+      const { body, key, resolve, reject } = item
+      const send = (/** @type {AbortSignal} */ signal, /** @type {boolean} */ isFresh) => request(settings, isFresh, signal, { to: settings.publishUrl ?? '?', body, key })
+      await insist(stopped.signal, settings, async (...how) => (await (await send(...how)).json()).ids, rest).then(resolve, reject)
+      if (item === waiting[0]) waiting.shift() // or else it was given back
     }
     isSending = false
   }
 
-  /** @param {{body: string, key: string}} item @param {boolean} isFresh @returns {Promise<string[]>} */
-  const send = ({ body, key }, isFresh) =>
-    unless(stopped.signal, settings.connectTimeout, async (signal) => {
-      const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
-      const response = await request(settings, isFresh, { to: settings.publishUrl ?? '?', method: 'POST', body, headers, signal })
-      if (!response.ok) throw await refusal(response)
-      return (await response.json()).ids
+  /** @param {number} delay @returns {Promise<void>} */
+  const rest = (delay) =>
+    new Promise((resolve) => {
+      wake = resolve
+      later(resolve, delay)
     })
 
   return {
-    flush,
-    get length() {
-      return waiting.length
-    },
+    /** Send it now, if it rests. */
+    flush: () => wake(),
+    waiting,
     /** @param {unknown} body @param {string} key @returns {Promise<string[]>} ids */
     add: (body, key) =>
       new Promise((resolve, reject) => {
-        if (waiting.length >= settings.maxQueue) throw new RangeError(`${waiting.length} events wait to be published already`)
+        if (waiting.length >= settings.maxQueue) throw new RangeError(`over ${settings.maxQueue} events wait`)
         waiting.push({ body: JSON.stringify(body), key, resolve, reject })
-        flush()
+        pump()
       }),
     clear() {
-      clearTimeout(timer)
       stopped.abort()
+      wake()
       for (const { reject } of waiting.splice(0)) reject(stopped.signal.reason)
       stopped = new AbortController()
     },
@@ -839,26 +810,26 @@ const throttled = (handler, wait, isWanted) => {
 
 /** A client. It connects when `connect` or `acquire` is called. @type {typeof import('./types.d.ts').createClient} */
 export const createClient = ({ retry, poll, ...options } = {}) => {
-  const { after = undefined, wait = undefined } = poll === false ? { after: 0 } : poll ?? {}
+  const polls = /** @type {any} */ (poll)
   /** @type {any} */
-  const settings = { ...retry, ...options, pollAfter: after, pollWait: wait }
+  const settings = { ...retry, ...options, pollAfter: poll === false ? 0 : polls?.after, pollWait: polls?.wait }
   for (const [name, value] of Object.entries(DEFAULTS)) settings[name] ??= value
   /** @type {Map<string, Set<(event: any) => void>>} */
   const handlers = new Map()
   /** @type {Set<(status: Status) => void>} */
   const watchers = new Set()
   const counts = { events: 0, handled: 0, handlerErrors: 0, handlerTime: 0 }
-  const minute = new Map() // events of each of its seconds
+  let rate = 0 // events per minute, a moving average
+  let ratedAt = 0
   const outbox = outboxOf(settings)
   let holders = 0
   let isWanted = false
   let isPinned = false // by `connect`
   /** @type {AbortController} */
   let listening
-  /** @param {News} news @returns {Status} */
-  const statusOf = (news) => ({ attempt: 0, retryAt: null, transport: null, since: Date.now(), ...news, error: news.error ?? null, previous: status?.state ?? 'idle' })
-  let status = /** @type {Status} */ (/** @type {unknown} */ (null))
-  status = statusOf({ state: 'idle', reason: 'new' })
+  /** @type {Status} */
+  const first = { state: 'idle', previous: 'idle', reason: 'new', attempt: 0, retryAt: null, transport: null, since: now(), error: null }
+  let status = first
 
   /** @param {string} what @param {unknown} details */
   const debug = (what, details) => {
@@ -887,6 +858,8 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     for (const handler of [...(set ?? [])]) if (isWanted && set?.has(handler)) handler(event)
   }
 
+  const present = () => rate * Math.exp((ratedAt - now()) / 60_000)
+
   /** @param {Message} message */
   const take = ({ type, data: raw, id, channel }) => {
     /** @type {unknown} */
@@ -899,34 +872,32 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     if (type === 'token_expiring') source.renew()
     deliver(type, event)
     if (RESERVED.has(type)) return
-    const second = Math.floor(Date.now() / 1000)
     counts.events += 1
-    minute.set(second, (minute.get(second) ?? 0) + 1)
-    if (minute.size > 60) minute.delete(minute.keys().next().value)
+    rate = present() + 1
+    ratedAt = now()
     deliver('*', event)
   }
 
   /** @param {News} news */
   const move = (news) => {
-    if (news.since === status.since && news.state === status.state) return // said again, for another tab
-    const now = (status = statusOf(news))
-    debug('status', now)
-    if (now.transport) outbox.flush()
-    for (const watcher of [...watchers]) if (status === now && watchers.has(watcher)) call(watcher, now)
+    const next = (status = { ...first, since: now(), ...news, error: news.error ?? null, previous: status.state })
+    debug('status', next)
+    if (next.transport) outbox.flush()
+    for (const watcher of [...watchers]) if (status === next && watchers.has(watcher)) call(watcher, next)
   }
 
-  const isShared = settings.share && globalThis.BroadcastChannel && globalThis.navigator?.locks
+  const isShared = settings.share && world.BroadcastChannel && world.navigator?.locks
   const source = (isShared ? tabsOf : engineOf)(settings, { message: take, status: move })
 
   /** What the browser says about the network and the page. */
   const listen = () => {
     const { signal } = (listening = new AbortController())
-    const { document } = globalThis
+    const { document } = world
     const add = (/** @type {any} */ target, /** @type {string} */ type, /** @type {(event: any) => void} */ listener) => target?.addEventListener?.(type, listener, { signal })
-    add(globalThis, 'online', () => (source.wake('online'), outbox.flush()))
-    add(globalThis, 'offline', () => source.stop('offline', 'offline'))
-    add(globalThis, 'pagehide', () => source.stop('idle', 'page hidden')) // a page that is kept may hold no connection
-    add(globalThis, 'pageshow', (event) => event.persisted && source.wake('page shown'))
+    add(world, 'online', () => (source.wake('online'), outbox.flush()))
+    add(world, 'offline', () => source.stop('offline', 'offline'))
+    add(world, 'pagehide', () => source.stop('idle', 'page hidden')) // a page that is kept may hold no connection
+    add(world, 'pageshow', (event) => event.persisted && source.wake('page shown'))
     add(document, 'visibilitychange', () => document.hidden || source.wake('visible'))
   }
 
@@ -994,7 +965,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     onReset: (handler) => client.on('reset', (/** @type {ServerEvent} */ { data }) => handler(data)),
     /** @param {(status: Status) => void} watcher */
     onStatus(watcher) {
-      const entry = (/** @type {Status} */ now) => watcher(now)
+      const entry = (/** @type {Status} */ next) => watcher(next)
       watchers.add(entry)
       return () => void watchers.delete(entry)
     },
@@ -1003,18 +974,20 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
       /** @type {any[]} */
       const waiting = []
       let wake = () => {}
-      const offs = [client.on(type, (/** @type {any} */ event) => (waiting.push(event), wake())), client.onStatus(() => wake())]
+      const off = client.on(type, (/** @type {any} */ event) => (waiting.push(event), wake()))
+      const offStatus = client.onStatus(() => wake())
       signal?.addEventListener('abort', () => wake())
       try {
         while (!signal?.aborted) {
-          if (waiting.length > max) throw new RangeError(`${waiting.length} events wait to be taken`)
+          if (waiting.length > max) throw new RangeError(`over ${max} events wait`)
           if (waiting.length) yield waiting.shift()
           else if (status.state === 'failed') throw status.error
           else if (status.state === 'closed') return
           else await new Promise((resolve) => (wake = () => resolve(0)))
         }
       } finally {
-        for (const off of offs) off()
+        off()
+        offStatus()
       }
     },
     /** @param {string} channel @param {string} type @param {unknown} [data] @param {PublishOptions} [options] */
@@ -1024,10 +997,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     },
     metrics() {
       const { attempts, opened } = source.counts
-      const since = Math.floor(Date.now() / 1000) - 60
-      let eventsPerMinute = 0
-      for (const [second, count] of minute) if (second > since) eventsPerMinute += count
-      return { ...source.counts, ...counts, successRate: attempts ? opened / attempts : 1, openSeconds: source.openTime / 1000, eventsPerMinute, queued: outbox.length }
+      return { ...source.counts, ...counts, successRate: attempts ? opened / attempts : 1, openSeconds: source.openTime() / 1000, eventsPerMinute: present(), queued: outbox.waiting.length }
     },
   }
   return /** @type {any} */ (client)

@@ -77,6 +77,7 @@ export interface Metrics {
   /** Seconds for which streams have been open. */
   openSeconds: number
   events: number
+  /** A moving average. */
   eventsPerMinute: number
   /** Calls of handlers, those that threw, and the milliseconds of all. */
   handled: number
@@ -183,17 +184,14 @@ export function createClient<Events extends EventMap = EventMap>(options?: Clien
 /** Which state may follow which. */
 export const STATES: Record<State, readonly State[]>
 
-/** Bytes of an event stream to messages, however they are cut. */
+/** The bytes of one event stream to messages, however they are cut. The next connection has its own, with the last id of this one. */
 export class Decoder {
   constructor(options?: { lastEventId?: string; max?: number })
   lastEventId: string
   retry: number | null
+  /** @throws RangeError a line, or the data of an event, is longer than `max` characters (1 Mi). */
   feed(bytes: Uint8Array): Message[]
-  close(): void
 }
 
 /** Milliseconds until the next try. */
-export function delayOf(
-  budget: { failures: number; base: number; max: number; told?: number | null; retryAfter?: number },
-  random?: () => number,
-): number
+export function delayOf(budget: { failures: number; base: number; max: number; told?: number | null; retryAfter?: number }): number
