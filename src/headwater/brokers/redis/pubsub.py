@@ -27,6 +27,7 @@ class PubSub:
 
     Attributes:
         names: what is subscribed to.
+        end: fails, with the reason, when the connection breaks.
     """
 
     def __init__(self, take: Taker) -> None:
@@ -35,7 +36,7 @@ class PubSub:
         self._line: Line | None = None
         self._unconfirmed = 0
         self._waiting: asyncio.Future[None] | None = None
-        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def connect(self, link: Link) -> None:
         """To be called once. Raises as `Link.listen`."""
@@ -45,15 +46,7 @@ class PubSub:
         """Nothing comes any more. Idempotent."""
         if self._line is not None:
             self._line.close()
-        self._end.cancel()
-
-    async def broken(self) -> None:
-        """Wait until the connection breaks.
-
-        Raises:
-            Exception: always, and why.
-        """
-        await self._end
+        self.end.cancel()
 
     async def subscribe(self, names: Collection[bytes]) -> None:
         """Returns when Redis has confirmed all of them: from then on everything published to them comes."""
@@ -91,6 +84,6 @@ class PubSub:
             self._waiting.set_result(None)
 
     def _ended(self, error: Exception) -> None:
-        if not self._end.done():
-            self._end.set_exception(error)
-            self._end.exception()  # seen, even if nobody waits
+        if not self.end.done():
+            self.end.set_exception(error)
+            self.end.exception()  # seen, even if nobody waits

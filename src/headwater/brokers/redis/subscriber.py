@@ -97,7 +97,6 @@ class Subscriber:
         self._noted = ""
         self._opened: asyncio.Future[None] = asyncio.Future()
         self._task: asyncio.Task[None] | None = None
-        self._is_over = False
 
     async def start(self) -> Position:
         """Connect, and begin at the head of the log, which is returned.
@@ -115,7 +114,6 @@ class Subscriber:
 
     async def aclose(self) -> None:
         """End the connection, and let everyone go who waits. The feed is not called afterwards."""
-        self._is_over = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -184,9 +182,7 @@ class Subscriber:
             try:
                 await self._listen()
             except Exception as error:
-                if self._is_over:
-                    return  # cancelled in the very moment in which the connection broke: a task group tells only of that
-                self._note(_first(error))
+                self._note(error)
             self.delivery.disconnected()
             pause = min(self._pace.max_pause, self._pace.pause * 2 ** min(self._failures, 20))
             self._failures += 1
@@ -213,9 +209,14 @@ class Subscriber:
         pubsub = PubSub(self._take)
         try:
             await pubsub.connect(self._store.link)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(pubsub.broken())
-                group.create_task(self._drive(pubsub))
+            driving = asyncio.create_task(self._drive(pubsub))
+            try:
+                done, _ = await asyncio.wait([driving, pubsub.end], return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+            finally:
+                driving.cancel()
+                await asyncio.gather(driving, return_exceptions=True)
         finally:
             pubsub.close()
 
@@ -364,12 +365,6 @@ def _joined(parts: Sequence[Survey]) -> Survey:
     the least that must have come."""
     last = {channel: seq for part in parts for channel, seq in part.last.items()}
     return msgspec.structs.replace(parts[-1], last=last)
-
-
-def _first(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _not_listening(what: str) -> BrokerUnavailable:
