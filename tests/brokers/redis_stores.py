@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from redis.asyncio import Redis
+
 from headwater.brokers.base import Retention
 from headwater.brokers.redis.address import parse
 from headwater.brokers.redis.known import State
 from headwater.brokers.redis.store import Store
 from headwater.event import Draft, Position
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, ask
 
 Place = tuple[RedisServer, str]
 """A server, and the URL of a log of the test's own there."""
@@ -58,3 +60,22 @@ async def left(store: Store, *channels: str) -> list[int]:
     """The positions that are there, oldest first."""
     page = await store.read_back(channels, (await store.head()).seq, 1_000_000)
     return [event.position.seq for event in reversed(page.events)]
+
+
+async def check_books(store: Store, client: Redis) -> None:
+    """What is written about channels is what they have."""
+    keys = store.keys
+    row, sizes = await client.hgetall(keys.log), await client.hgetall(keys.size)
+    oldest: dict[str, float] = dict(await ask(client, "ZRANGE", keys.oldest, 0, -1, "WITHSCORES"))
+    base = keys.stream("")
+    streams = [name.removeprefix(base) async for name in client.scan_iter(f"{base}*")]
+    for channel in streams:
+        entries = await ask(client, "XRANGE", keys.stream(channel), "-", "+")
+        assert int(sizes[channel]) == sum(len(fields["d"]) for _, fields in entries), channel
+        assert int(oldest[channel]) == int(entries[0][0].split("-")[0]), channel
+        assert await client.hget(keys.last, channel) == entries[-1][0]
+        before = [int(fields["v"]) for _, fields in entries]
+        assert before[1:] == [int(id_.split("-")[0]) for id_, _ in entries[:-1]]
+    assert set(streams) == set(sizes) == set(oldest) == set(await client.zrange(keys.names, 0, -1))
+    assert int(row["bytes"]) == sum(map(int, sizes.values()))
+    assert set(await client.zrange(keys.empty, 0, -1)) == set(await client.hkeys(keys.last)) - set(streams) - {""}

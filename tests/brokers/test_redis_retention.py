@@ -7,15 +7,13 @@ import logging
 import random
 
 import pytest
-from redis.asyncio import Redis
 
 from headwater.brokers.base import Retention, Rule
-from headwater.brokers.redis.store import Store
 from headwater.errors import BrokerUnavailable, PositionLost
 from headwater.event import Draft
 from headwater.testing.contract.node import later
-from tests.brokers.redis_stores import Place, left, opened, put, seqs
-from tests.support.redis import SharedServers, ask
+from tests.brokers.redis_stores import Place, check_books, left, opened, put, seqs
+from tests.support.redis import SharedServers
 from tests.support.waiting import until
 
 FOREVER = Rule(count=None, age=None)
@@ -33,25 +31,6 @@ def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even the youngest events may go at once."""
     monkeypatch.setattr("headwater.brokers.redis.retention.SPARED", 0)
-
-
-async def check_books(store: Store, client: Redis) -> None:
-    """What is written about channels is what they have."""
-    keys = store.keys
-    row, sizes = await client.hgetall(keys.log), await client.hgetall(keys.size)
-    oldest: dict[str, float] = dict(await ask(client, "ZRANGE", keys.oldest, 0, -1, "WITHSCORES"))
-    base = keys.stream("")
-    streams = [name.removeprefix(base) async for name in client.scan_iter(f"{base}*")]
-    for channel in streams:
-        entries = await ask(client, "XRANGE", keys.stream(channel), "-", "+")
-        assert int(sizes[channel]) == sum(len(fields["d"]) for _, fields in entries), channel
-        assert int(oldest[channel]) == int(entries[0][0].split("-")[0]), channel
-        assert await client.hget(keys.last, channel) == entries[-1][0]
-        before = [int(fields["v"]) for _, fields in entries]
-        assert before[1:] == [int(id_.split("-")[0]) for id_, _ in entries[:-1]]
-    assert set(streams) == set(sizes) == set(oldest) == set(await client.zrange(keys.names, 0, -1))
-    assert int(row["bytes"]) == sum(map(int, sizes.values()))
-    assert set(await client.zrange(keys.empty, 0, -1)) == set(await client.hkeys(keys.last)) - set(streams) - {""}
 
 
 @pytest.mark.usefixtures("hurried")

@@ -125,6 +125,7 @@ async def test_a_channel_list_that_was_evicted_is_a_position_lost(place: Place, 
             assert (await store.horizon([name])).seq == 5
         survey = await store.survey(["a"], "n", "t")
         assert (survey.last, survey.floor) == ({}, 5)
+        assert [info.name for info in await store.channels()] == (["c"] if script == "append" else [])
         new = await put(store, "a")
         entries, _ = await store.read_entries(["a"], 5, 100, 10)
         assert [(entry.event.position, entry.previous) for entry in entries] == [(new, 5)]

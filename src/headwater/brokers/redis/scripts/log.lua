@@ -153,8 +153,11 @@ local function has_channels()
 end
 
 local function forget_channels(log)
-  log.floor = log.head
+  log.floor, log.bytes = log.head, 0
   save(log)
+  for _, key in ipairs({SIZE, OLDEST, NAMES, EMPTY}) do
+    redis.call('UNLINK', key)
+  end
   redis.call('HSET', LAST, '', log.epoch)
 end
 
