@@ -23,7 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-USER: Final = "headwater"
+USER: Final = "projects"
+"""Not `headwater`: a schema with the name of the user would come first where tables are looked for, and made."""
 
 SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",

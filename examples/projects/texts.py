@@ -86,8 +86,8 @@ def _of_markdown(text: str) -> tuple[str, tuple[Section, ...]]:
     text = _LINK.sub(r"\1", _CODE.sub("", text))
     found = list(_HEADING.finditer(text))
     sections = []
-    for heading, following in zip(found, [*found[1:], None], strict=True):
-        end = following.start() if following else len(text)
+    ends = [following.start() for following in found[1:]] + [len(text)]
+    for heading, end in zip(found, ends, strict=False):
         sections.append(Section(heading[1].replace("`", ""), text[heading.end() : end].strip()))
     return sections[0].heading if sections else "", tuple(sections)
 

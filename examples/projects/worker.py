@@ -63,6 +63,11 @@ class Job:
         except OSError as error:
             log.warning("%s: %s", self._folder, error)
             self._progress("failed", 0, 0, f"{self._folder.name} cannot be read: {error.strerror}", status="failed")
+        except psycopg.Error:
+            raise  # somebody else may do it when the database is back
+        except Exception:
+            log.exception("%s cannot be indexed", self._folder)
+            self._progress("failed", 0, 0, "The worker could not do it: its log says why", status="failed")
 
     def _list(self) -> list[str]:
         self._progress("listing", 0, 0, f"Looking into {self._folder.name}")
