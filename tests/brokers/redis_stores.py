@@ -66,6 +66,7 @@ async def check_books(store: Store, client: Redis) -> None:
     """What is written about channels is what they have."""
     keys = store.keys
     row, sizes = await client.hgetall(keys.log), await client.hgetall(keys.size)
+    sizes.pop("", None)
     oldest: dict[str, float] = dict(await ask(client, "ZRANGE", keys.oldest, 0, -1, "WITHSCORES"))
     base = keys.stream("")
     streams = [name.removeprefix(base) async for name in client.scan_iter(f"{base}*")]

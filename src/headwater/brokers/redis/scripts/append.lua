@@ -80,7 +80,7 @@ if #fresh == 0 then
   return {state(log), 'done', seqs}
 end
 
-local channels = load_channels(names_of(asked.channels), FIXED + 1)
+local channels = load_channels(log, names_of(asked.channels), FIXED + 1)
 local has_keys, is_later = next(known) ~= nil, time > log.time
 if has_keys then
   redis.call('LLEN', KEY_ORDER)
@@ -125,6 +125,7 @@ local function begin_channel(channel, seq)
 end
 
 redis.call('SET', OPERATION, cmsgpack.pack({log.epoch, seqs}), 'PX', text(asked.remembered))
+keep_measured(log, channels)
 if is_later then
   add(TIMES, text(time) .. '-' .. text(head + 1), 's', '')
 end

@@ -8,12 +8,13 @@
 
 local log = open_log(false)
 local now = asked.now > 0 and asked.now or clock()
-local channels = {}
-for _, channel in ipairs(load_channels(asked.channels, FIXED)) do
+local loaded, channels = load_channels(log, asked.channels, FIXED), {}
+for _, channel in ipairs(loaded) do
   channels[channel.name] = channel
 end
 check_sets()
 save(log)
+keep_measured(log, loaded)
 
 local removed = 0
 while log.bytes > asked.total and removed < asked.limit do

@@ -142,6 +142,7 @@ local function create_log()
   end
   begin_life(log)
   redis.call('HSET', LAST, '', log.epoch)
+  redis.call('HSET', SIZE, '', '')
   redis.call('PUBLISH', caller.control, log.epoch)
   return log
 end
@@ -159,6 +160,7 @@ local function forget_channels(log)
     redis.call('UNLINK', key)
   end
   redis.call('HSET', LAST, '', log.epoch)
+  redis.call('HSET', SIZE, '', '')
 end
 
 -- For scripts that only read: the id of the newest entry there ever was in each channel, and the seq through which those that

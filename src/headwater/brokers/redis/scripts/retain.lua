@@ -8,9 +8,10 @@
 local log = open_log(false)
 local now = asked.now > 0 and asked.now or clock()
 local removed, done = 0, 0
-local channels = load_channels(names_of(asked.channels), FIXED)
+local channels = load_channels(log, names_of(asked.channels), FIXED)
 check_sets()
 save(log)
+keep_measured(log, channels)
 
 -- Also brings in line what the channel has and what is written about it, which part ways when a key was evicted, or deleted
 -- by hand.
@@ -24,9 +25,6 @@ local function keep(channel, rule, limit)
   local seq, time = parse_id(first[1])
   redis.call('ZADD', OLDEST, text(seq), channel.name)
   redis.call('ZADD', NAMES, 0, channel.name)
-  if channel.is_measured then
-    redis.call('HSET', SIZE, channel.name, text(channel.bytes))
-  end
   local is_old = rule.age >= 0 and time < now - rule.age
   return (is_old or is_over(rule, channel.events, channel.bytes)) and trim_by(rule, log, channel, limit, now) or 0
 end

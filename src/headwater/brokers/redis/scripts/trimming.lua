@@ -22,8 +22,12 @@ local function measure(stream)
 end
 
 -- What is known of channels, before anything is changed. Their streams are the KEYS after `before`.
-local function load_channels(names, before)
+--
+-- The sizes, too, have a field without a name. Without it all of them are gone, and counting begins anew.
+local function load_channels(log, names, before)
   local last, sizes = get_all(LAST, names), get_all(SIZE, names)
+  log.has_sizes = redis.call('HEXISTS', SIZE, '') == 1
+  log.bytes = log.has_sizes and log.bytes or 0
   local channels = {}
   for i, name in ipairs(names) do
     local stream = KEYS[before + i]
@@ -32,10 +36,23 @@ local function load_channels(names, before)
     channel.is_measured = channel.last and events > 0 and not sizes[i]
     if channel.is_measured then
       channel.bytes = measure(stream)
+      log.bytes = log.bytes + channel.bytes
     end
     channels[i] = channel
   end
   return channels
+end
+
+-- Write down what `load_channels` had to count: after the first write.
+local function keep_measured(log, channels)
+  if not log.has_sizes then
+    redis.call('HSET', SIZE, '', '')
+  end
+  for _, channel in ipairs(channels) do
+    if channel.is_measured then
+      redis.call('HSET', SIZE, channel.name, text(channel.bytes))
+    end
+  end
 end
 
 local function names_of(rules)
