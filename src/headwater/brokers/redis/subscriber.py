@@ -212,8 +212,7 @@ class Subscriber:
             driving = asyncio.create_task(self._drive(pubsub))
             try:
                 done, _ = await asyncio.wait([driving, pubsub.end], return_when=asyncio.FIRST_COMPLETED)
-                for each in done:
-                    each.result()
+                done.pop().result()  # neither ends but by failing
             finally:
                 driving.cancel()
                 await asyncio.gather(driving, return_exceptions=True)
