@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import cycle
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ ROOM_PAUSE: Final = 15
 DEBATE_PAUSE: Final = 90
 """Steps between two debates, likewise."""
 
+
+LOOK: Final = 1.0
+"""Seconds between looks for somebody who looks on elsewhere."""
 
 INDEX_PAUSE: Final = 20
 """Steps between two folders that are indexed."""
@@ -98,10 +101,12 @@ class Demo:
         hub: tells whether anybody looks on.
         call: calls the applications.
         pace: seconds between two steps.
+        others: tells how many look on elsewhere.
     """
 
-    def __init__(self, hub: Hub, call: Caller, pace: float) -> None:
+    def __init__(self, hub: Hub, call: Caller, pace: float, others: Callable[[], int] = int) -> None:
         self._hub = hub
+        self._others = others
         self._call = call
         self._pace = pace
         self._opened = asyncio.Event()
@@ -134,9 +139,11 @@ class Demo:
     async def _step(self, count: int = 1) -> None:
         """Let some time pass; more of it if nobody looks on."""
         await asyncio.sleep(self._pace * count)
-        while not self._hub.count():
+        while not (self._hub.count() or self._others()):
             self._opened.clear()
-            await self._opened.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):  # nobody tells of the others
+                    await self._opened.wait()
 
     # -- rooms and debates -----------------------------------------------------------------------------------------------
 

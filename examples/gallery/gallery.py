@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(APIRouter(lifespan=beside))
     if settings.demo:
         call = Caller(app, lambda: token_of(settings, "demo", EVERYTHING))
-        app.include_router(APIRouter(lifespan=Demo(hub, call, settings.pace).lifespan))
+        app.include_router(APIRouter(lifespan=Demo(hub, call, settings.pace, database.count).lifespan))
     app.mount("/", hub_app(hub, dev=True))
     prepare(app, settings)
     return app

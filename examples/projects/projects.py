@@ -75,6 +75,10 @@ class Projects:
             raise NotAllowed("the token does not grant this project", expected="a project of the caller's own")
         return channel
 
+    def count(self) -> int:
+        """Open streams."""
+        return 0 if self._running is None else self._running[0].count()
+
     @property
     def channels(self) -> list[str]:
         """Of all projects."""
