@@ -75,6 +75,7 @@ class PostgresBroker:
         self._waiting_size = 0
         self._has_feed = False
         self._session: Session | None = None
+        self._watcher: Watcher | None = None
         self._leader: Leader | None = None
         self._target: OwnLog | None = None
         self._delivery = Delivery(None, self._look)
@@ -124,10 +125,10 @@ class PostgresBroker:
 
     def _start_session(self) -> None:
         link = Link(self.address)
-        watcher = Watcher(link, self._delivery, self._check)
+        self._watcher = Watcher(link, self._delivery, self._check)
         self._target = OwnLog(link, self._delivery, int(self.retention.key_age * 1000), self._check)
         self._leader = Leader(link, self.address.options, self._target, mapping=self.mapping, retention=self.retention)
-        self._session = Session(link, self.address, [watcher, self._leader], lost=self._delivery.release)
+        self._session = Session(link, self.address, [self._watcher, self._leader], lost=self._delivery.release)
         self._session.start()
 
     async def aclose(self) -> None:
@@ -190,6 +191,8 @@ class PostgresBroker:
             self._delivery.committed(Commit(newest, (), answer.time, release))
         else:
             self._delivery.committed(Commit(answer.base, made.group.fresh(answer), answer.time, release))
+        if self._watcher is not None and self._watcher.is_asleep:
+            self._look()
 
     def _release(self, made: Made) -> None:
         for append, outcome in zip(made.appends, made.group.outcomes(made.answer), strict=True):

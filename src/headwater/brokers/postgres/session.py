@@ -139,6 +139,7 @@ class Session:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
+        _hear(connection)  # word that came with an answer is in a buffer, and the socket does not tell of it
         loop = asyncio.get_running_loop()
         loop.add_reader(connection.fileno(), self._news.set)
         try:
@@ -146,9 +147,7 @@ class Session:
         finally:
             loop.remove_reader(connection.fileno())
         connection.pgconn.consume_input()  # also finds out that the server has gone
-        while word := connection.pgconn.notifies():
-            if (handler := connection.pgconn.notify_handler) is not None:
-                handler(word)
+        _hear(connection)
 
     def _note_trouble(self, error: Exception | None) -> None:
         """Say once that there is no session, and once that there is one again."""
@@ -168,3 +167,10 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+def _hear(connection: AsyncConnection[Any]) -> None:
+    """Pass on what has been received already."""
+    while word := connection.pgconn.notifies():
+        assert connection.pgconn.notify_handler is not None
+        connection.pgconn.notify_handler(word)

@@ -1,13 +1,13 @@
 """The duty of reading the log for the feed.
 
-It looks only while a channel is followed. For a second after each event it looks every few milliseconds. Then it makes
-sure that nobody is writing, looks once more, and waits to be told: whoever appends after a pause of 400 ms tells
-everybody. Before it sleeps it has seen every event, and the newest is older than that; so the next one is told.
+It looks only while a channel is followed. For a second after each event, whoever appended it, it looks every few
+milliseconds. Then it makes sure that nobody is writing, looks once more, and waits to be told: whoever appends after a
+pause of 400 ms tells everybody. Before it sleeps it has seen every event, and the newest is older than that; so the next
+one is told.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from headwater.brokers.postgres import reads
@@ -28,6 +28,10 @@ class Watcher:
         link: the session's.
         delivery: of the feed.
         check: has the writer look at what the log is.
+
+    Attributes:
+        is_asleep: it waits to be told. Who appends in this node tells, too, because nobody else will be told of what others
+            append right after that.
     """
 
     def __init__(self, link: Link, delivery: Delivery, check: Callable[[], Awaitable[None]]) -> None:
@@ -35,13 +39,12 @@ class Watcher:
         self._delivery = delivery
         self._check = check
         self._idle = FALLBACK
-        self._busy_until = 0.0
-        self._is_asleep = False
+        self.is_asleep = False
 
     async def begin(self, is_told: bool) -> None:
         """A new session; `is_told` says whether it hears of events."""
         self._idle = FALLBACK if is_told else POLL
-        self._is_asleep = False
+        self.is_asleep = False
 
     async def step(self) -> float:
         """Look; seconds after which to look again if nothing is heard.
@@ -50,7 +53,7 @@ class Watcher:
             psycopg.Error, OSError, HeadwaterError: that is not possible.
         """
         if not self._delivery.followed:
-            self._is_asleep = False
+            self.is_asleep = False
             return FALLBACK
         known, at = self._delivery.at  # before the look, which may then only be later
         epoch, newest, age = await self._link.row("look")
@@ -59,20 +62,17 @@ class Watcher:
             return PAUSE
         if newest > self._delivery.at[1]:
             return await self._read()
-        if self._is_asleep:
-            return self._idle
-        if self._now() < self._busy_until or age < AWAKE_FOR * 1000:
+        if age < AWAKE_FOR * 1000:
+            self.is_asleep = False
             return INTERVAL
+        if self.is_asleep:
+            return self._idle
         await self._link.row("fence")
-        self._is_asleep = True
+        self.is_asleep = True
         return 0.0
 
     async def _read(self) -> float:
         batch = await reads.since(self._link, self._delivery.at[1])
         self._delivery.read(batch)
-        self._busy_until = self._now() + AWAKE_FOR
-        self._is_asleep = False
+        self.is_asleep = False
         return 0.0 if batch.upto < batch.head else INTERVAL
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
