@@ -1,0 +1,47 @@
+// What the hooks and the store share: when what has come is shown, and from when on nothing is missed.
+// Knows neither React nor Redux.
+
+/** @import { Client } from './types.d.ts' */
+
+const BLINK = 100 // ms to wait for a frame that does not come, because the page was hidden meanwhile
+
+/** @type {Set<() => void>} */
+const jobs = new Set()
+/** @type {any} */
+let timer
+
+const flush = () => {
+  clearTimeout(timer)
+  const due = [...jobs]
+  jobs.clear()
+  for (const job of due) queueMicrotask(job) // what one throws is not the next one's trouble
+}
+
+/**
+ * Do it with the next frame, and once, however often that is asked for; soon where there are no frames. All that is due is
+ * done in one task, so that React makes one update of it: one per event would be error #185 in a burst.
+ * @param {() => void} job
+ */
+export const nextFrame = (job) => {
+  jobs.add(job)
+  if (jobs.size > 1) return
+  const isSeen = globalThis.document?.hidden === false
+  if (isSeen) requestAnimationFrame(flush)
+  timer = setTimeout(flush, isSeen ? BLINK : 0)
+}
+
+/**
+ * Do it as soon as whatever happens from now on will come over the stream; state that was loaded before may have a gap.
+ * @param {Client<any>} client @param {() => void} work @returns {() => void} gives up waiting.
+ */
+export const whenLive = (client, work) => {
+  const isLive = () => client.lastEventId || /sse|tab/.test(`${client.status.transport}`)
+  const done = () => {
+    off()
+    work()
+  }
+  const offs = [client.on('connected', done), client.onStatus(() => isLive() && done())]
+  const off = () => offs.forEach((each) => each())
+  if (isLive()) done()
+  return off
+}
