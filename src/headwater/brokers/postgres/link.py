@@ -11,6 +11,7 @@ import asyncio
 import os
 import re
 import socket
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -34,24 +35,22 @@ class Link:
         address: of the database.
 
     Attributes:
-        sent: how many statements have gone to the server: whoever fails and finds it changed does not know the outcome.
         is_pooled: the last connection did not lead to the server itself.
     """
 
     def __init__(self, address: Address) -> None:
-        self.sent = 0
         self.is_pooled = False
         self._address = address
         self._statements = statements(address.options.schema)
         self._connection: AsyncConnection[TupleRow] | None = None
 
     async def use(self) -> AsyncConnection[TupleRow]:
-        """The connection; made if there is none, or if the last one is broken.
+        """The connection; made if there is none, or if the last one has ended while nobody used it.
 
         Raises:
             psycopg.Error, OSError: the server cannot be reached.
         """
-        if self._connection is not None and self._connection.closed:
+        if self._connection is not None and not _lives(self._connection):
             await self.close()
         if self._connection is None:
             await self._connect()
@@ -69,7 +68,7 @@ class Link:
             plain = {name: value for name, value in parameters.items() if name != "options"}
             self._connection = await AsyncConnection.connect(autocommit=True, **plain)
         # A pooler tells its clients a process id that is none.
-        ((process,),) = await self._run("SELECT pg_backend_pid()", {})
+        ((process,),) = await self._run(self._connection, "SELECT pg_backend_pid()", {})
         self.is_pooled = process != self._connection.info.backend_pid
         if self.is_pooled:
             self._connection.prepare_threshold = None  # sessions are lent out, and nothing may be left in them
@@ -80,25 +79,23 @@ class Link:
         Raises:
             psycopg.Error, OSError: it failed, or was not answered in time.
         """
-        found = await self._run(self._statements[name], parameters)
+        found = await self.rows(name, **parameters)
         if len(found) != 1:
             raise psycopg.DataError(f"{name} was answered with {len(found)} rows")
         return found[0]
 
     async def rows(self, name: str, /, **parameters: Any) -> list[TupleRow]:
         """The same for any number of rows."""
-        return await self._run(self._statements[name], parameters)
+        return await self._run(await self.use(), self._statements[name], parameters)
 
     async def execute(self, statement: str) -> None:
         """Run SQL that answers nothing."""
-        await self._run(statement, {})
+        await self._run(await self.use(), statement, {})
 
-    async def _run(self, statement: str, parameters: dict[str, Any]) -> list[TupleRow]:
-        connection = self._connection
-        if connection is None or connection.closed:
-            connection = await self.use()
+    async def _run(
+        self, connection: AsyncConnection[TupleRow], statement: str, parameters: dict[str, Any]
+    ) -> list[TupleRow]:
         timer = asyncio.get_running_loop().call_later(self._address.options.timeout + GRACE, self.cut)
-        self.sent += 1
         try:
             cursor = await connection.execute(statement.encode(), parameters)
             return [] if cursor.description is None else await cursor.fetchall()
@@ -116,6 +113,14 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _lives(connection: AsyncConnection[TupleRow]) -> bool:
+    """Whether the server has not ended the session meanwhile. Takes a microsecond or two: nothing is sent."""
+    with suppress(psycopg.OperationalError):
+        connection.pgconn.consume_input()  # why it has
+        connection.pgconn.consume_input()  # that it has
+    return not connection.closed
 
 
 def is_missing(error: Exception) -> bool:
