@@ -22,7 +22,7 @@ from examples.shared.web import WEB, answer, page, prepare
 from headwater import Principal
 from headwater.asgi.limits import Limiter, Limits
 from headwater.asgi.request import address_of
-from headwater.errors import NotAllowed, NotAuthenticated, NotFound
+from headwater.errors import NotAllowed, NotAuthenticated
 
 PAGE: Final = "/projects"
 FOLDER: Final = Path(__file__).parent
@@ -128,8 +128,6 @@ def add_development(routes: APIRouter, projects: Projects, access: Access) -> No
     async def database(request: Request) -> Response:
         check_local(request)
         await projects.running()
-        if not projects.own_database:
-            raise NotFound("the database is not of this application's own", fix="you know where it is")
         return answer({"url": projects.own_database})
 
 

@@ -325,7 +325,7 @@ async function attempt(action) {
 let database // the URL, where the application has started its own; null where it has not
 
 async function showCommand() {
-  database ??= await fetch(`${HERE}/dev/database`).then(async (response) => (response.ok ? (await response.json()).url : '')).catch(() => '')
+  database ??= await fetch(`${HERE}/dev/database`).then((response) => response.json()).then(({ url }) => url).catch(() => '')
   byId('sql').hidden = !database
   const [source] = sources.values()
   const update = source

@@ -140,8 +140,10 @@ class Projects:
             yield
         finally:
             over.set()
-            if self._running is None:
-                task.cancel()  # it is still being started
+            if self._running is None:  # it is still being started, which is soon over, or takes long
+                await asyncio.wait([task], timeout=PARTING / 2)
+                if self._running is None:
+                    task.cancel()
             await asyncio.wait([task])
 
     async def _until(self, over: asyncio.Event) -> None:

@@ -24,7 +24,7 @@ LATER: Final = 60_000
 
 async def home(page: Page) -> None:
     """Events of every application flow by."""
-    for prefix in ("operations", "debate:", "room:", "project:"):
+    for prefix in ("project:", "operations", "debate:", "room:"):
         await expect(page.locator("#last")).to_contain_text(prefix, timeout=LATER)
     await expect(page.locator("#rate")).to_have_text(re.compile(r"^[2-9]\."), timeout=LATER)
 

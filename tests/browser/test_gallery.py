@@ -78,7 +78,7 @@ async def test_the_home_page_is_alive_at_once(gallery: Server) -> None:
         page = await visitor.open("/")
         await expect(page.locator("#state")).to_have_text("live", timeout=SOON)
         await expect(page.locator("#rate")).to_have_text(re.compile(r"\d"), timeout=SOON)
-        for prefix in ("room:", "operations", "debate:", "project:"):
+        for prefix in ("project:", "room:", "operations", "debate:"):
             await expect(page.locator("#last")).to_contain_text(prefix, timeout=LATER)
 
 
