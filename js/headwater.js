@@ -13,23 +13,17 @@
 /** @import { Auth, Client, ClientOptions, EventMap, Message, OnOptions, PublishOptions, Reason, ServerEvent, State, Status } from './types.d.ts' */
 
 /** @type {State[]} */
-const ALWAYS = ['connecting', 'offline', 'idle', 'closed']
+const REST = ['connecting', 'offline', 'idle', 'closed']
+/** @type {State[]} */
+const BUSY = [...REST, 'open', 'waiting', 'polling', 'suspended', 'failed']
 
 /** Which state may follow which. Whatever is not here is a defect, and throws. @type {Record<State, readonly State[]>} */
-export const STATES = {
-  idle: ALWAYS,
-  connecting: [...ALWAYS, 'open', 'waiting', 'polling', 'suspended', 'failed'],
-  open: [...ALWAYS, 'waiting', 'polling', 'suspended', 'failed'],
-  waiting: ALWAYS,
-  polling: [...ALWAYS, 'open', 'suspended', 'failed'],
-  suspended: ALWAYS,
-  offline: ALWAYS,
-  closed: ['connecting', 'offline'],
-  failed: ['connecting', 'offline', 'closed'],
-}
+export const STATES = { idle: REST, connecting: BUSY, open: BUSY, waiting: REST, polling: BUSY, suspended: REST, offline: REST, closed: REST, failed: REST }
 
 /** Types that only the hub itself sends; `on('*')` is not told of them. */
-const RESERVED = new Set(['connected', 'heartbeat', 'reset', 'token_expiring', 'closing'])
+const RESERVED = /^(connected|heartbeat|reset|token_expiring|closing)$/
+const DIGITS = /^\d+$/
+const STATUS = '\n' // the handlers' type for it, which no event can have
 const MAX_BUFFER = 1 << 20 // characters of one event
 const MAX_SEEN = 1000 // ids that a tab remembers, and notes of another tab that wait
 const MAX_WAIT = 3_600_000 // ms for which a server can send a client away, by mistake or otherwise
@@ -45,21 +39,28 @@ const DEFAULTS = {
   stableAfter: 5000,
   connectTimeout: 10_000,
   silence: 45_000, // three of the hub's default heartbeats
-  pollAfter: 3,
-  pollWait: 25,
+  after: 3, // failures, until it polls
+  wait: 25, // s that the hub may hold a poll
   breaker: 8,
   probeEvery: 30_000,
   maxQueue: 100,
+  lastEventId: '',
+  ticketUrl: /** @type {string | URL} */ ('tickets'),
+  publishUrl: /** @type {string | URL} */ ('?'), // the stream's, without its parameters
+  parse: /** @type {(data: string) => unknown} */ (JSON.parse),
 }
 
-/** @typedef {Omit<typeof DEFAULTS, 'url'> & Omit<ClientOptions, 'poll' | 'retry'> & {url: NonNullable<ClientOptions['url']>, bearer?: unknown}} Settings bearer: the last token. */
+/** @typedef {Omit<typeof DEFAULTS, 'url'> & Omit<ClientOptions, keyof typeof DEFAULTS | 'poll' | 'retry'> & {url: NonNullable<ClientOptions['url']>, bearer?: unknown}} Settings bearer: the last token. */
 /** @typedef {Partial<Status> & {state: State, reason: Reason}} News */
-/** @typedef {{message: (message: Message) => void, status: (news: News) => void}} Tell what a client hears */
+/** @typedef {(message: Message) => void} Tell @typedef {(news: News) => void} Move */
 
 /** The page, a worker, or whatever else this runs in. @type {any} */
 const world = globalThis
 
 const now = () => Date.now()
+
+/** So that not all do it at once. @param {number} time */
+const about = (time) => time * (0.5 + Math.random())
 
 /** @param {() => void} work @param {number} delay milliseconds. @returns {any} */
 const later = (work, delay) => {
@@ -87,10 +88,10 @@ const pause = (signal, delay) => unless(signal, delay, () => new Promise(() => {
 /**
  * Do it until it succeeds or is refused for good. A refused token is renewed once.
  * @template T @param {AbortSignal} signal @param {Settings} settings @param {(signal: AbortSignal, isFresh: boolean) => T | Promise<T>} work
- * @param {(delay: number) => Promise<unknown>} [rest] between tries.
+ * @param {(signal: AbortSignal, delay: number) => Promise<unknown>} [rest] between tries.
  * @returns {Promise<T>}
  */
-const insist = async (signal, settings, work, rest = (delay) => pause(signal, delay)) => {
+const insist = async (signal, settings, work, rest = pause) => {
   for (let failures = 0, isFresh = false; ; ) {
     try {
       return await unless(signal, settings.connectTimeout, (limit) => work(limit, isFresh))
@@ -98,7 +99,7 @@ const insist = async (signal, settings, work, rest = (delay) => pause(signal, de
       const { status, retryAfter } = error
       if (signal.aborted || (!mayPass(status) && (status !== 401 || isFresh))) throw error
       isFresh = status === 401
-      if (!isFresh) await rest(delayOf({ ...settings, failures: ++failures, retryAfter }))
+      if (!isFresh) await rest(signal, delayOf({ ...settings, failures: ++failures, retryAfter }))
     }
   }
 }
@@ -121,32 +122,31 @@ export function Decoder({ lastEventId = '', max = MAX_BUFFER } = {}) {
   let channel = null
 
   /** @param {number} length */
-  const check = (length) => {
-    if (length > max) throw new RangeError(`over ${max} characters in an event`)
-  }
+  const measure = (length) => check(length, max, 'characters in an event')
 
-  /** @param {string} line @returns {Message[]} */
+  /** @type {Message[]} */
+  let messages
+
+  /** @param {string} line */
   const take = (line) => {
-    check(line.length)
+    measure(line.length)
     if (!line) {
-      const message = { type: type || 'message', data: data.join('\n'), id, channel }
-      const isEmpty = !data.length
+      if (data.length) messages.push({ type: type || 'message', data: data.join('\n'), id, channel })
       decoder.lastEventId = id // only now: an event that was cut off must come again
       data = []
       size = 0
       type = ''
       channel = null
-      return isEmpty ? [] : [message]
+      return
     }
     const [, name, value = ''] = /** @type {string[]} */ (/^([^:]*):? ?([^]*)$/.exec(line))
     if (name === 'data') {
-      check((size += value.length + 1))
+      measure((size += value.length + 1))
       data.push(value)
     } else if (name === 'event') type = value
     else if (name === 'id' && !value.includes('\0')) id = value
     else if (name === 'channel') channel = value || null
-    else if (name === 'retry' && /^[0-9]+$/.test(value)) decoder.retry = Math.min(+value, Number.MAX_SAFE_INTEGER)
-    return []
+    else if (name === 'retry' && DIGITS.test(value)) decoder.retry = Math.min(+value, 2 ** 53 - 1)
   }
 
   const decoder = {
@@ -157,14 +157,16 @@ export function Decoder({ lastEventId = '', max = MAX_BUFFER } = {}) {
     /** @param {Uint8Array} bytes @returns {Message[]} @throws {RangeError} a line or an event is too long. */
     feed(bytes) {
       let more = text.decode(bytes, { stream: true })
-      if (!more) return []
+      messages = []
+      if (!more) return messages
       if (isAfterCr && more[0] === '\n') more = more.slice(1)
       isAfterCr = more.endsWith('\r') // it ends its line now; a LF that follows belongs to it
       const lines = more.split(/\r\n|\r|\n/)
       lines[0] = rest + lines[0] // and not before it is split: a long line in many pieces is looked through once
       rest = /** @type {string} */ (lines.pop())
-      check(rest.length)
-      return lines.flatMap(take)
+      measure(rest.length)
+      lines.forEach(take)
+      return messages
     },
   }
   return decoder
@@ -182,25 +184,29 @@ export const delayOf = ({ failures, base, max, told = null, retryAfter = 0 }) =>
   return Math.min(MAX_WAIT, told !== null && failures < 2 ? told : delay) // told again and again: that is a failure, too
 }
 
-/** @param {State} state */
-const isOver = (state) => state === 'closed' || state === 'failed'
+/** @param {number} size @param {number} max @param {string} what */
+const check = (size, max, what) => {
+  if (size > max) throw new RangeError(`over ${max} ${what}`)
+}
 
-/** Whether a request that was refused so may be taken next time. @param {number} [status] */
-const mayPass = (status = 500) => status >= 500 || [408, 425, 429].includes(status)
+/** @param {State} state */
+const isOver = (state) => /closed|failed/.test(state)
+
+/** Whether a request that was refused so may be taken next time. @param {any} [status] */
+const mayPass = (status = 500) => /^5|408|425|429/.test(status)
 
 /** A response that is no good, as an error. @param {Response} response @param {string} [message] */
 const refusal = async (response, message) => {
-  const { status, statusText, headers } = response
+  const { status, headers } = response
   const problem = message ? null : await response.json().catch(() => null)
   const after = headers.get('retry-after') ?? ''
-  const date = /GMT$/.test(after) && Date.parse(after) - (Date.parse(headers.get('date') ?? '') || now()) // by the clock that wrote it
-  const retryAfter = Math.max(0, /^\d+$/.test(after) ? 1000 * +after : date || 0)
-  return Object.assign(new Error(message ?? problem?.detail ?? `${status} ${statusText}`), { status, problem, retryAfter })
+  const retryAfter = DIGITS.test(after) ? 1000 * +after : (/GMT$/.test(after) && Math.max(0, Date.parse(after) - now())) || 0
+  return Object.assign(new Error(message ?? problem?.detail ?? `status ${status}`), { status, problem, retryAfter })
 }
 
 /** The stream's address. @param {Settings} settings */
 const addressOf = async ({ url, channels }) => {
-  const address = new URL(typeof url === 'function' ? await url() : url, world.location?.href)
+  const address = new URL(/** @type {any} */ (url).call ? await /** @type {any} */ (url)() : url, world.location)
   for (const channel of channels) address.searchParams.append('channel', channel)
   return address
 }
@@ -214,8 +220,7 @@ const addressOf = async ({ url, channels }) => {
  */
 const request = async (settings, isFresh, signal, { accept, from, wait, to, body, key }) => {
   const { via, fetch: send = world.fetch } = settings
-  const stream = await addressOf(settings)
-  const url = to ? new URL(to, stream) : stream
+  const url = new URL(to ?? '', await addressOf(settings))
   /** @type {any} */
   const token = (settings.bearer = await settings.token?.({ reason: isFresh ? 'unauthorized' : 'connect', signal }))
   signal.throwIfAborted()
@@ -227,36 +232,33 @@ const request = async (settings, isFresh, signal, { accept, from, wait, to, body
   if (!token || via === 'query') query.token = token
   else if (via === 'ticket') {
     // Bought for this one request, so that the token stays out of URLs and logs.
-    const bought = await request({ ...settings, token: () => token, via: 'header' }, isFresh, signal, { to: settings.ticketUrl ?? 'tickets' })
+    const bought = await request({ ...settings, token: () => token, via: 'header' }, isFresh, signal, { to: settings.ticketUrl })
     query.ticket = (await bought.json()).ticket
   } else named.Authorization = `Bearer ${token}`
   for (const name in named) if (named[name]) headers.set(name, /** @type {string} */ (named[name]))
   for (const name in query) if (query[name]) url.searchParams.set(name, /** @type {string} */ (query[name]))
-  const response = await send(url, { method: to ? 'POST' : 'GET', body, headers, signal, cache: 'no-store', credentials: via === 'cookie' ? 'include' : 'same-origin' })
+  const response = await send(url, { method: to && 'POST', body, headers, signal, cache: 'no-store', credentials: via === 'cookie' ? 'include' : undefined })
   if (to ? !response.ok : response.status !== 200) throw await refusal(response)
   return response
 }
 
-/** What a poll brought, as a stream would bring it. @param {any} answer @returns {Message[]} */
-const messagesOf = ({ reset, events }) => [
-  ...(reset ? [notice('reset', reset)] : []),
-  ...events.map((/** @type {any} */ { type, data, id, channel, text }) => ({ type, data: text ? data : JSON.stringify(data), id, channel })),
-]
-
-/** One of the hub's own messages, without an id. @param {string} type @param {unknown} data @returns {Message} */
-const notice = (type, data) => ({ type, data: JSON.stringify(data), id: '', channel: null })
+/** What a poll brought, as a stream would bring it: the hub's own messages have no id here. @param {any} answer @param {boolean} [isFirst] @returns {Message[]} */
+const messagesOf = ({ cursor, reset, events }, isFirst) =>
+  [...(isFirst ? [{ type: 'connected', data: { cursor } }] : []), ...(reset ? [{ type: 'reset', data: reset }] : []), ...events].map(
+    ({ type, data, id = '', channel = null, text }) => ({ type, data: text ? data : JSON.stringify(data), id, channel }),
+  )
 
 /** One connection's life. Knows the wire and when to try again; must not know handlers, tabs or what is published.
- * @param {Settings} settings @param {Tell} tell */
-const engineOf = (settings, tell) => {
-  const { pollAfter, pollWait, probeEvery, breaker, max, silence, connectTimeout } = settings
+ * @param {Settings} settings @param {Tell} tell @param {Move} move */
+const engineOf = (settings, tell, move) => {
+  const { after, breaker, silence, connectTimeout } = settings
   const counts = { attempts: 0, opened: 0, polls: 0 }
   let openTime = 0
   /** @type {State} */
   let state = 'idle'
-  let retryAt = 0
-  let isSentAway = false // by a Retry-After
-  let cursor = settings.lastEventId ?? ''
+  /** @type {Status['error'] | undefined} */
+  let trouble
+  let cursor = settings.lastEventId
   /** The attempt that counts; what others still do is ignored. @type {AbortController | null} */
   let current = null
   /** The polls that stand in for a stream. @type {AbortController | null} */
@@ -275,14 +277,16 @@ const engineOf = (settings, tell) => {
   const become = (next, reason, details = {}) => {
     if (!STATES[state].includes(next)) throw new Error(`${state} to ${next}`)
     state = next
-    retryAt = details.retryAt ?? 0
-    isSentAway = !!details.error?.retryAfter
-    tell.status({ ...details, state, reason, attempt: failures, since: now() })
+    trouble = details.error
+    move({ ...details, state, reason, attempt: failures, since: now() })
   }
+
+  /** ms for which streams have been open. */
+  const total = () => openTime + (openedAt && now() - openedAt)
 
   const end = () => {
     clearTimeout(timer)
-    if (openedAt) openTime += now() - openedAt
+    openTime = total()
     openedAt = 0
     current?.abort()
     current = null
@@ -296,26 +300,26 @@ const engineOf = (settings, tell) => {
 
   // In all that follows the timer is set before others are told, because what they do about it may be to close.
 
-  /** @param {number} delay @param {() => void} work */
-  const plan = (delay, work) => {
+  /** @param {number} delay @param {() => void} [work] */
+  const plan = (delay, work = () => start('probe')) => {
     clearTimeout(timer)
     timer = later(work, delay)
   }
 
-  const soon = (least = 0) => Math.min(MAX_WAIT, Math.max(least, probeEvery * (0.5 + Math.random())))
+  const soon = (least = 0) => Math.min(MAX_WAIT, Math.max(least, about(settings.probeEvery)))
 
   /** Wait for another try. @param {'waiting' | 'suspended' | 'offline'} next @param {Reason} reason @param {number} delay @param {any} [error] */
-  const rest = (next, reason, delay, error) => {
+  const rest = (next, reason, delay, error = null) => {
     drop()
-    plan(delay, next === 'waiting' ? () => start('retry') : probe)
+    plan(delay, () => start(next === 'waiting' ? 'retry' : 'probe'))
     become(next, reason, { error, retryAt: now() + delay })
   }
 
-  /** @param {Reason} reason @param {any} error @param {number | null} [turn] */
-  const retry = (reason, error, turn) => {
+  /** @param {Reason} reason @param {any} error */
+  const retry = (reason, error) => {
     const retryAfter = error?.retryAfter
     if (failures >= breaker) rest('suspended', reason, soon(retryAfter), error)
-    else rest('waiting', reason, delayOf({ failures, base, max, told: turn, retryAfter }), error)
+    else rest('waiting', reason, delayOf({ ...settings, failures, base, told, retryAfter }), error)
   }
 
   /** @param {Reason} reason @param {string} [from] */
@@ -326,10 +330,8 @@ const engineOf = (settings, tell) => {
     else attempt(reason)
   }
 
-  const probe = () => start('probe')
-
   /** @param {State} next @param {Reason} reason @param {any} [error] */
-  const stop = (next, reason, error) => {
+  const stop = (next, reason, error = null) => {
     if (state === next || (next !== 'closed' && isOver(state))) return
     drop()
     if (next === 'offline') rest(next, reason, soon())
@@ -339,6 +341,7 @@ const engineOf = (settings, tell) => {
   /** @param {Reason} reason */
   const attempt = (reason) => {
     const controller = (current = new AbortController())
+    told = null
     plan(connectTimeout, () => fail(controller, new Error('no answer in time'), 'timeout'))
     if (!polling) become('connecting', reason)
     if (controller === current)
@@ -351,50 +354,42 @@ const engineOf = (settings, tell) => {
   const read = async ({ signal }) => {
     const began = cursor
     const response = await unless(signal, connectTimeout, () => request(settings, isFresh, signal, { accept: 'text/event-stream', from: began }))
-    const media = response.headers.get('content-type') ?? 'nothing'
-    if (!/^\s*text\/event-stream\s*(;|$)/i.test(media)) throw await refusal(response, `the answer is ${media}, not an event stream`)
-    if (!response.body) failures = Math.max(failures, pollAfter - 1) // this fetch cannot stream, and will not learn it
+    const media = /** @type {string} */ (response.headers.get('content-type'))
+    if (!/^\s*text\/event-stream\s*(;|$)/i.test(media)) throw await refusal(response, `${media} is no event stream`)
+    if (!response.body) failures = Math.max(failures, after - 1) // this fetch cannot stream, and will not learn it
     const decoder = Decoder({ lastEventId: began })
     for (const reader = /** @type {any} */ (response.body).getReader(); ; ) {
       const { done, value } = await reader.read()
-      if (signal.aborted || done || (!openedAt && !promote(began)) || signal.aborted) return
+      if (signal.aborted || done) return
       heardAt = now()
-      settings.onBytes?.(value)
-      for (const message of decoder.feed(value)) {
-        if (signal.aborted) return
+      if (!openedAt) {
+        // The first byte: streaming works. If polls have moved on while it was tried, it is tried again from there, so that
+        // nothing comes twice.
+        const hasMoved = polling && began !== cursor
+        polling?.abort()
+        polling = null
+        if (hasMoved) return again('probe')
+        openedAt = heardAt
+        isFresh = false
+        counts.attempts += 1
+        counts.opened += 1
+        watch(silence)
+        become('open', 'first byte', { transport: 'sse' })
+      }
+      const messages = decoder.feed(value)
+      if (signal.aborted) return
+      for (const message of messages) {
         if (message.type === 'closing') {
-          told = decoder.retry ?? 0
-          decoder.retry = null
+          told = decoder.retry === base ? 0 : (decoder.retry ?? 0) // only what is this stream's own
           isFresh = /expired|revoked/.test(message.data)
         }
         cursor = message.id
-        tell.message(message)
+        tell(message)
+        if (signal.aborted) return
       }
-      if (signal.aborted) return
       cursor = decoder.lastEventId
-      base = decoder.retry ?? base
-      decoder.retry = null // so that the next one that is seen is new
+      if (told === null) base = decoder.retry ?? base
     }
-  }
-
-  /** The first byte: streaming works. If polls have moved on while it was tried, it is tried again from there, so that nothing
-   * comes twice. @param {string} began where this stream began. */
-  const promote = (began) => {
-    const hasMoved = polling && began !== cursor
-    polling?.abort()
-    polling = null
-    if (hasMoved) {
-      end()
-      attempt('probe')
-      return false
-    }
-    openedAt = heardAt = now()
-    isFresh = false
-    counts.attempts += 1
-    counts.opened += 1
-    watch(silence)
-    become('open', 'first byte', { transport: 'sse' })
-    return true
   }
 
   /** One timer that looks at when the last byte came. A timer that is late by itself tells of a page that was frozen, not of a
@@ -405,23 +400,21 @@ const engineOf = (settings, tell) => {
       const silent = now() - heardAt
       if (silent < silence) watch(silence - silent)
       else if (!isSecond && now() - due > GRACE) watch(GRACE, true)
-      else if (silence) fail(current, new Error(`silent for ${silent} ms`), 'silence')
+      else if (silence) fail(current, new Error('no answer in time'), 'silence')
     })
   }
 
   /** @param {AbortController | null} controller @param {any} error @param {Reason} [reason] */
-  const fail = (controller, error, reason = error ? (error.status ? 'status' : 'network') : told === null ? 'ended' : 'closing') => {
+  const fail = (controller, error = null, reason = error ? (error.status ? 'status' : 'network') : told === null ? 'ended' : 'closing') => {
     if (controller !== current) return
-    const turn = told
     const lasted = openedAt && heardAt - openedAt // by its last byte: silence does not make a stream last
     if (!openedAt) counts.attempts += 1
-    told = null
     end()
     if (isSettled(error)) return isOver(state) || attempt('unauthorized')
     failures = lasted >= settings.stableAfter ? 0 : failures + 1
-    if (polling) plan(soon(error?.retryAfter), probe)
-    else if (pollAfter && failures >= pollAfter) poll(reason, error)
-    else retry(reason, error, turn)
+    if (polling) plan(soon(error?.retryAfter))
+    else if (after && failures >= after) poll(reason, error)
+    else retry(reason, error)
   }
 
   /** Whether a status decides by itself what to do: end, or try at once with a new token. @param {any} error */
@@ -429,7 +422,7 @@ const engineOf = (settings, tell) => {
     const status = error?.status
     if (status === 204) stop('closed', 'no content')
     else if (status === 401 && settings.token && !isFresh) isFresh = true
-    else if (!mayPass(status)) stop('failed', status === 401 ? 'unauthorized' : 'status', error)
+    else if (!mayPass(status)) stop('failed', 'status', error)
     else return false
     return true
   }
@@ -437,22 +430,21 @@ const engineOf = (settings, tell) => {
   /** Ask for events instead of having them streamed, until a stream's first byte comes. @param {Reason} reason @param {any} error */
   const poll = async (reason, error) => {
     const { signal } = (polling = new AbortController())
-    plan(soon(error?.retryAfter), probe)
+    plan(soon(error?.retryAfter))
     become('polling', reason, { error, transport: 'poll' })
     while (!signal.aborted) {
       const begun = now()
       // Without an id it only finds out where the log is; held, it would not be asked about what comes meanwhile.
       const isFirst = !cursor
       try {
-        const answer = await ask(cursor, isFirst ? 0 : pollWait, signal)
-        const news = messagesOf(answer)
+        const answer = await ask(cursor, isFirst ? 0 : settings.wait, signal)
+        const news = messagesOf(answer, isFirst)
         if (signal.aborted) return
-        failures = pollAfter
+        failures = after
         isFresh = false
-        if (isFirst) news.unshift(notice('connected', { cursor: answer.cursor }))
         for (const message of news) {
           cursor = message.id || cursor
-          tell.message(message)
+          tell(message)
           if (signal.aborted) return
         }
         cursor = answer.cursor
@@ -461,7 +453,7 @@ const engineOf = (settings, tell) => {
         if (signal.aborted || isSettled(failure)) continue
         failures += 1
         if (failures >= breaker) return retry('network', failure)
-        await pause(signal, delayOf({ failures: failures - pollAfter, base, max, retryAfter: failure.retryAfter }))
+        await pause(signal, delayOf({ ...settings, failures: failures - after, base, retryAfter: failure.retryAfter }))
       }
     }
   }
@@ -476,7 +468,7 @@ const engineOf = (settings, tell) => {
   const renew = async () => {
     const controller = current
     if (!controller) return
-    const next = await unless(controller.signal, MAX_WAIT, (signal) => settings.token?.({ reason: 'expiring', signal })).catch(() => {})
+    const next = await unless(controller.signal, connectTimeout, (signal) => settings.token?.({ reason: 'expiring', signal })).catch(() => {})
     if (controller === current && next && next !== settings.bearer) again('token expiring')
   }
 
@@ -487,7 +479,7 @@ const engineOf = (settings, tell) => {
   }
 
   return {
-    leads: true,
+    leads: () => true,
     counts,
     start,
     stop,
@@ -497,17 +489,10 @@ const engineOf = (settings, tell) => {
     /** Is the stream still alive, and need the next try be waited for? Asked when page or network are back. @param {Reason} reason */
     wake(reason) {
       if (state === 'open') watch(GRACE, true)
-      else if (!isOver(state) && !isSentAway) start(reason)
+      else if (!isOver(state) && !trouble?.retryAfter) start(reason) // who was sent away does not come back for a glance
     },
-    /** A follower has seen that a try is due, whose timer is late here. */
-    remind() {
-      if (retryAt && retryAt <= now()) start('retry')
-    },
-    get cursor() {
-      return cursor
-    },
-    /** ms for which streams have been open. */
-    openTime: () => openTime + (openedAt && now() - openedAt),
+    cursor: () => cursor,
+    total,
   }
 }
 
@@ -524,21 +509,18 @@ const subjectOf = (token) => {
  * tells the others; when it is closed or crashes the browser hands the lock on, and the next one goes on from the last id.
  * A leader that gives no sign of life (frozen in the background) has its lock stolen. Each message says which id came before
  * it, so a tab that missed one asks the hub for what lies between.
- * @param {Settings} settings @param {Tell} tell
+ * @param {Settings} settings @param {Tell} tell @param {Move} move
  */
-const tabsOf = (settings, tell) => {
+const tabsOf = (settings, tell, move) => {
   const { silence } = settings
   const seen = new Set() // ids that this tab has passed
   let leads = false
-  let cursor = settings.lastEventId ?? ''
+  let cursor = settings.lastEventId
   let name = ''
-  let heardAt = 0
+  let heardAt = 0 // a leader
   let isGreeted = false // has had a `connected`
-  /** The leader's. @type {string | null} */
-  let hello = null
   /** @type {any} */
   let last = null // the leader's status
-  let known = '' // to this follower
   /** @type {AbortController | null} */
   let running = null
   /** @type {BroadcastChannel | null} */
@@ -548,12 +530,12 @@ const tabsOf = (settings, tell) => {
   /** @type {any} */
   let timer
 
-  /** @param {'ping' | 'again' | 'due' | {message: Message, before: string} | {status: any, at: string, hello: string | null}} note */
+  /** @param {'ping' | 'again' | {message: Message, before: string} | {status: any, at: string, again?: boolean}} note */
   const post = (note) => channel?.postMessage(note)
 
-  /** @param {string} id */
-  const pass = (id) => {
-    cursor = id
+  /** @param {string} id @param {boolean} [isNext] */
+  const pass = (id, isNext = true) => {
+    if (isNext) cursor = id
     seen.add(id)
     if (seen.size > MAX_SEEN) seen.delete(seen.values().next().value)
   }
@@ -561,32 +543,30 @@ const tabsOf = (settings, tell) => {
   /** @param {Message} message @param {string} before */
   const take = (message, before) => {
     const { id, type } = message
-    const isEvent = !RESERVED.has(type)
+    const isEvent = !RESERVED.test(type)
     if (!leads && isEvent && id && seen.has(id)) return
-    if (id && (isEvent || before === cursor)) pass(id) // a late heartbeat does not move it back
-    if (type === 'connected') {
-      isGreeted = true
-      hello = message.data
-    }
-    tell.message(message)
+    if (id) pass(id, isEvent || before === cursor) // a late heartbeat does not move it back
+    isGreeted ||= type === 'connected'
+    tell(message)
   }
 
-  const share = () => post({ status: last, at: cursor, hello })
+  /** @param {boolean} [again] it was said before, but not to everybody. */
+  const share = (again) => post({ status: last, at: cursor, again })
 
-  const engine = engineOf(settings, {
-    message: (message) => {
+  const engine = engineOf(
+    settings,
+    (message) => {
       post({ message, before: cursor })
       take(message, cursor)
     },
-    status: (status) => {
+    (status) => {
       if (!leads) return // not any more
       const { error } = status
-      if (status.state === 'connecting') hello = null
-      last = { ...status, error: error && { ...error, message: error.message }, transport: status.transport && 'tab' }
+      last = { ...status, error: error && { message: error.message, status: error.status }, transport: status.transport && 'tab' }
       share()
-      tell.status(status)
+      move(status)
     },
-  })
+  )
 
   /** @param {Reason} reason */
   const lead = (reason) => {
@@ -596,7 +576,7 @@ const tabsOf = (settings, tell) => {
   }
 
   /** Wait for the lock, or take it. @param {Reason} reason @param {boolean} [steal] */
-  const queue = (reason, steal) => {
+  const queue = async (reason, steal) => {
     const { signal } = /** @type {AbortController} */ (running)
     const hold = () =>
       new Promise((release) => {
@@ -604,30 +584,30 @@ const tabsOf = (settings, tell) => {
         if (signal.aborted) release(0)
         else lead(reason)
       })
-    navigator.locks.request(name, steal ? { steal } : { signal }, hold).catch(({ name }) => {
+    try {
+      await navigator.locks.request(name, steal ? { steal } : { signal }, hold)
+    } catch (/** @type {any} */ error) {
       if (signal.aborted) return
-      if (name !== 'AbortError') return lead(reason) // this page may have no locks: a connection of its own
+      if (error.name !== 'AbortError') return lead(reason) // this page may have no locks: a connection of its own
       leads = false // stolen, while this tab was frozen
       engine.stop('idle', 'leader gone')
       queue('leader gone')
       guard(0)
-    })
+    }
   }
 
   /** @param {Reason} reason */
   const start = async (reason) => {
-    if (leads) return engine.start(reason)
     if (running) return guard(0)
     const { signal } = (running = new AbortController())
-    tell.status({ state: 'connecting', reason })
-    const who = await insist(signal, settings, async (limit) => {
-      name = `${await addressOf(settings)}`
-      return settings.principal ?? subjectOf(await settings.token?.({ reason: 'connect', signal: limit }))
-    }).catch(() => {})
+    move({ state: 'connecting', reason })
+    name = await insist(signal, settings, async (limit) => {
+      const who = settings.principal ?? subjectOf(await settings.token?.({ reason: 'connect', signal: limit }))
+      return who === undefined ? '' : `headwater:${await addressOf(settings)}:${who}`
+    }).catch(() => '')
     if (signal.aborted) return
-    name = `headwater:${name}:${who}`
     try {
-      if (who !== undefined) channel = new BroadcastChannel(name)
+      if (name) channel = new BroadcastChannel(name)
     } catch {}
     if (!channel) return lead(reason) // nobody to share with, or nothing to share by
     channel.onmessage = ({ data }) => hear(data)
@@ -640,17 +620,16 @@ const tabsOf = (settings, tell) => {
   const hear = (note) => {
     const { message, status, at } = note
     if (leads) {
-      if (note === 'ping') share()
       if (note === 'again') engine.again('reconnect')
-      if (note === 'due') engine.remind()
+      if (note !== 'ping') return
+      share(true)
+      if (last.retryAt <= now()) engine.wake('retry')
     } else if (message) follow(note)
     else if (status) {
-      const said = JSON.stringify(status)
       if (!cursor) pass(at)
-      if (said !== known) tell.status(status)
-      known = said
-      if (status.retryAt) later(() => post('due'), status.retryAt - now()) // a hidden leader's own timer may be late
-      if (note.hello && !isGreeted) take({ type: 'connected', data: note.hello, id: '', channel: null }, '')
+      if (!note.again || !heardAt) move(status)
+      if (status.retryAt) later(() => post('ping'), status.retryAt - now()) // a hidden leader's own timer may be late
+      if (at && status.transport && !isGreeted) messagesOf({ cursor: at, events: [] }, true).map((message) => take(message, ''))
       if (at && !seen.has(at)) fill([])
     } else return // other followers are no sign of a leader
     heardAt = now()
@@ -679,22 +658,25 @@ const tabsOf = (settings, tell) => {
       for (let isMore = true; isMore && !leads; ) {
         const answer = await insist(signal, settings, (limit) => engine.ask(cursor, 0, limit))
         if (leads) break
-        for (const message of messagesOf(answer)) if (running) take(message, '')
-        if (running) pass(answer.cursor)
+        for (const message of messagesOf(answer)) if (!signal.aborted) take(message, '')
+        if (!signal.aborted) pass(answer.cursor)
         isMore = answer.events.length
       }
     } catch (error) {
       if (!signal.aborted) stop('failed', 'status', error) // rather than to leave a gap
     }
-    notes = held ?? []
+    if (signal.aborted) return
+    notes = held
     held = null
-    if (!leads) notes.forEach(follow)
+    for (const note of leads ? [] : notes) {
+      pass(note.before, false) // the hub was asked later than this was told
+      follow(note)
+    }
   }
 
   /** See that there is a leader: ask for a sign when nothing was heard for a while, and take over if none comes. @param {number} wait */
   const guard = (wait) => {
     clearTimeout(timer)
-    if (!silence) return
     timer = later(
       () => {
         const asked = now()
@@ -704,21 +686,21 @@ const tabsOf = (settings, tell) => {
         post('ping')
         timer = later(() => (heardAt >= asked ? guard(silence) : queue('leader gone', true)), ANSWER)
       },
-      wait * (0.75 + Math.random() / 2), // not all at once
+      about(wait),
     )
   }
 
   /** @param {State} next @param {Reason} reason @param {any} [error] */
-  const stop = (next, reason, error) => {
+  const stop = (next, reason, error = null) => {
     if (next === 'offline') return leads && engine.stop(next, reason)
     clearTimeout(timer)
     running?.abort()
     channel?.close()
     running = channel = held = null
     isGreeted = false
-    known = ''
+    heardAt = 0
     if (leads) engine.stop(next, reason)
-    else tell.status({ state: next, reason, error })
+    else move({ state: next, reason, error })
     leads = false
   }
 
@@ -726,15 +708,10 @@ const tabsOf = (settings, tell) => {
     ...engine,
     start,
     stop,
-    renew: () => leads && engine.renew(),
-    wake: (/** @type {Reason} */ reason) => (leads ? engine.wake(reason) : start(reason)),
+    wake: (/** @type {Reason} */ reason) => (leads ? engine.wake : start)(reason),
     again: (/** @type {Reason} */ reason) => (leads ? engine.again(reason) : channel ? post('again') : start(reason)),
-    get leads() {
-      return leads
-    },
-    get cursor() {
-      return cursor
-    },
+    leads: () => leads,
+    cursor: () => cursor,
   }
 }
 
@@ -743,25 +720,24 @@ const tabsOf = (settings, tell) => {
 const outboxOf = (settings) => {
   /** @type {{body: string, key: string, resolve: (ids: string[]) => void, reject: (error: any) => void}[]} */
   const waiting = []
-  let isSending = false
   let wake = () => {}
   let stopped = new AbortController()
 
   /** Send what waits, one after the other. */
   const pump = async () => {
-    if (isSending) return
-    isSending = true
-    for (let item; (item = waiting[0]); ) {
+    for (let item; (item = waiting[0]); waiting.shift()) {
       const { body, key, resolve, reject } = item
-      const send = (/** @type {AbortSignal} */ signal, /** @type {boolean} */ isFresh) => request(settings, isFresh, signal, { to: settings.publishUrl ?? '?', body, key })
-      await insist(stopped.signal, settings, async (...how) => (await (await send(...how)).json()).ids, rest).then(resolve, reject)
-      if (item === waiting[0]) waiting.shift() // or else it was given back
+      const send = async (/** @type {AbortSignal} */ signal, /** @type {boolean} */ isFresh) => {
+        const response = await request(settings, isFresh, signal, { to: settings.publishUrl, body, key })
+        return (await response.json()).ids
+      }
+      await insist(stopped.signal, settings, send, rest).then(resolve, reject)
+      if (item !== waiting[0]) return // it was given back, and who came after it pumps
     }
-    isSending = false
   }
 
-  /** @param {number} delay @returns {Promise<void>} */
-  const rest = (delay) =>
+  /** @param {AbortSignal} signal @param {number} delay @returns {Promise<void>} */
+  const rest = (signal, delay) =>
     new Promise((resolve) => {
       wake = resolve
       later(resolve, delay)
@@ -774,13 +750,11 @@ const outboxOf = (settings) => {
     /** @param {unknown} body @param {string} key @returns {Promise<string[]>} ids */
     add: (body, key) =>
       new Promise((resolve, reject) => {
-        if (waiting.length >= settings.maxQueue) throw new RangeError(`over ${settings.maxQueue} events wait`)
-        waiting.push({ body: JSON.stringify(body), key, resolve, reject })
-        pump()
+        check(waiting.length + 1, settings.maxQueue, 'events wait')
+        if (waiting.push({ body: JSON.stringify(body), key, resolve, reject }) < 2) pump()
       }),
     clear() {
       stopped.abort()
-      wake()
       for (const { reject } of waiting.splice(0)) reject(stopped.signal.reason)
       stopped = new AbortController()
     },
@@ -788,15 +762,15 @@ const outboxOf = (settings) => {
 }
 
 /** At most one call per `wait` milliseconds: the first at once, the last of a burst at its end.
- * @param {(event: any) => void} handler @param {number} wait @param {() => boolean} isWanted */
-const throttled = (handler, wait, isWanted) => {
+ * @param {(event: any) => void} handler @param {number} wait */
+const throttled = (handler, wait) => {
   /** @type {any} */
   let timer
   /** @type {any} */
   let latest
   const rest = () => {
     timer = 0
-    if (!latest || !isWanted()) return
+    if (!latest) return
     timer = later(rest, wait)
     const event = latest
     latest = null
@@ -810,14 +784,11 @@ const throttled = (handler, wait, isWanted) => {
 
 /** A client. It connects when `connect` or `acquire` is called. @type {typeof import('./types.d.ts').createClient} */
 export const createClient = ({ retry, poll, ...options } = {}) => {
-  const polls = /** @type {any} */ (poll)
   /** @type {any} */
-  const settings = { ...retry, ...options, pollAfter: poll === false ? 0 : polls?.after, pollWait: polls?.wait }
-  for (const [name, value] of Object.entries(DEFAULTS)) settings[name] ??= value
+  const settings = { ...options, ...retry, ...(poll === false ? { after: 0 } : poll) }
+  for (const name in DEFAULTS) settings[name] ??= /** @type {any} */ (DEFAULTS)[name]
   /** @type {Map<string, Set<(event: any) => void>>} */
   const handlers = new Map()
-  /** @type {Set<(status: Status) => void>} */
-  const watchers = new Set()
   const counts = { events: 0, handled: 0, handlerErrors: 0, handlerTime: 0 }
   let rate = 0 // events per minute, a moving average
   let ratedAt = 0
@@ -834,12 +805,12 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
   /** @param {string} what @param {unknown} details */
   const debug = (what, details) => {
     const { debug: to } = settings
-    if (to) typeof to === 'function' ? to(what, details) : console.debug('[SSE]', what, details)
+    if (to) /** @type {any} */ (to).call ? /** @type {any} */ (to)(what, details) : console.debug('[SSE]', what, details)
   }
 
   /** What a handler throws is its author's to see, and no fault of the connection. @param {(value: any) => void} handler @param {unknown} value */
   const call = (handler, value) => {
-    const begun = performance.now()
+    const begun = now()
     counts.handled += 1
     try {
       handler(value)
@@ -849,13 +820,12 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
         throw error
       })
     }
-    counts.handlerTime += performance.now() - begun
+    counts.handlerTime += now() - begun
   }
 
-  /** @param {string} type @param {any} event */
-  const deliver = (type, event) => {
-    const set = handlers.get(type)
-    for (const handler of [...(set ?? [])]) if (isWanted && set?.has(handler)) handler(event)
+  /** @param {string} type @param {any} value */
+  const deliver = (type, value) => {
+    for (const handler of [...(handlers.get(type) ?? [])]) handler(value)
   }
 
   const present = () => rate * Math.exp((ratedAt - now()) / 60_000)
@@ -865,13 +835,13 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     /** @type {unknown} */
     let data = raw
     try {
-      data = (settings.parse ?? JSON.parse)(raw)
+      data = settings.parse(raw)
     } catch {} // published as text
     const event = { type, id, channel, raw, data }
     debug('event', event)
     if (type === 'token_expiring') source.renew()
     deliver(type, event)
-    if (RESERVED.has(type)) return
+    if (RESERVED.test(type)) return
     counts.events += 1
     rate = present() + 1
     ratedAt = now()
@@ -880,24 +850,23 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
 
   /** @param {News} news */
   const move = (news) => {
-    const next = (status = { ...first, since: now(), ...news, error: news.error ?? null, previous: status.state })
+    const next = (status = { ...first, since: now(), ...news, previous: status.state })
     debug('status', next)
     if (next.transport) outbox.flush()
-    for (const watcher of [...watchers]) if (status === next && watchers.has(watcher)) call(watcher, next)
+    deliver(STATUS, next)
   }
 
-  const isShared = settings.share && world.BroadcastChannel && world.navigator?.locks
-  const source = (isShared ? tabsOf : engineOf)(settings, { message: take, status: move })
+  const source = (settings.share ? tabsOf : engineOf)(settings, take, move)
 
   /** What the browser says about the network and the page. */
   const listen = () => {
-    const { signal } = (listening = new AbortController())
     const { document } = world
-    const add = (/** @type {any} */ target, /** @type {string} */ type, /** @type {(event: any) => void} */ listener) => target?.addEventListener?.(type, listener, { signal })
-    add(world, 'online', () => (source.wake('online'), outbox.flush()))
+    const how = (listening = new AbortController()) // an object with a signal, as addEventListener wants it
+    const add = (/** @type {any} */ target, /** @type {string} */ type, /** @type {(event: any) => void} */ listener) => target?.addEventListener?.(type, listener, how)
+    add(world, 'online', () => source.wake('online'))
     add(world, 'offline', () => source.stop('offline', 'offline'))
     add(world, 'pagehide', () => source.stop('idle', 'page hidden')) // a page that is kept may hold no connection
-    add(world, 'pageshow', (event) => event.persisted && source.wake('page shown'))
+    add(world, 'pageshow', () => source.wake('page shown'))
     add(document, 'visibilitychange', () => document.hidden || source.wake('visible'))
   }
 
@@ -914,10 +883,10 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
       return status
     },
     get lastEventId() {
-      return source.cursor
+      return source.cursor()
     },
     get isLeader() {
-      return source.leads
+      return source.leads()
     },
     connect() {
       isPinned = true
@@ -937,19 +906,20 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     acquire() {
       holders += 1
       if (!isWanted) open()
-      let isHeld = true
+      let held = 1
       return () => {
-        if (isHeld) holders -= 1
-        isHeld = false
+        holders -= held
+        held = 0
         later(() => holders || isPinned || !isWanted || client.close(), LINGER)
       }
     },
     /** @param {string} type @param {any} handler @param {OnOptions} [options] */
     on(type, handler, { throttle, signal } = {}) {
       const set = handlers.get(type) ?? new Set()
-      const run = (/** @type {any} */ event) => call(handler, event)
-      /** @type {(event: any) => void} */
-      const entry = throttle ? throttled(run, throttle, () => isWanted && set.has(entry)) : run
+      const run = (/** @type {any} */ value) => {
+        if (set.has(entry) && (type === STATUS ? value === status : isWanted)) call(handler, value)
+      }
+      const entry = throttle ? throttled(run, throttle) : run
       const off = () => void set.delete(entry)
       handlers.set(type, set)
       if (!signal?.aborted) set.add(entry)
@@ -964,11 +934,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     /** @param {(reset: any) => void} handler */
     onReset: (handler) => client.on('reset', (/** @type {ServerEvent} */ { data }) => handler(data)),
     /** @param {(status: Status) => void} watcher */
-    onStatus(watcher) {
-      const entry = (/** @type {Status} */ next) => watcher(next)
-      watchers.add(entry)
-      return () => void watchers.delete(entry)
-    },
+    onStatus: (watcher) => client.on(STATUS, watcher),
     /** @param {string} type @param {{signal?: AbortSignal, max?: number}} [options] */
     async *events(type, { signal, max = 10_000 } = {}) {
       /** @type {any[]} */
@@ -979,11 +945,12 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
       signal?.addEventListener('abort', () => wake())
       try {
         while (!signal?.aborted) {
-          if (waiting.length > max) throw new RangeError(`over ${max} events wait`)
+          check(waiting.length, max, 'events wait')
           if (waiting.length) yield waiting.shift()
-          else if (status.state === 'failed') throw status.error
-          else if (status.state === 'closed') return
-          else await new Promise((resolve) => (wake = () => resolve(0)))
+          else if (isOver(status.state)) {
+            if (status.error) throw status.error
+            return
+          } else await new Promise((resolve) => (wake = () => resolve(0)))
         }
       } finally {
         off()
@@ -992,12 +959,11 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     },
     /** @param {string} channel @param {string} type @param {unknown} [data] @param {PublishOptions} [options] */
     async publish(channel, type, data = null, { permissions, idempotencyKey = crypto.getRandomValues(new Uint32Array(4)).join('-') } = {}) {
-      const [id] = await outbox.add({ channel, type, data, permissions }, idempotencyKey)
-      return id
+      return (await outbox.add({ channel, type, data, permissions }, idempotencyKey))[0]
     },
     metrics() {
       const { attempts, opened } = source.counts
-      return { ...source.counts, ...counts, successRate: attempts ? opened / attempts : 1, openSeconds: source.openTime() / 1000, eventsPerMinute: present(), queued: outbox.waiting.length }
+      return { ...source.counts, ...counts, successRate: attempts ? opened / attempts : 1, openSeconds: source.total() / 1000, eventsPerMinute: present(), queued: outbox.waiting.length }
     },
   }
   return /** @type {any} */ (client)

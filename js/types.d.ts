@@ -134,8 +134,6 @@ export interface ClientOptions {
   publishUrl?: string | URL
   /** Events that may wait to be published. Default: 100. */
   maxQueue?: number
-  /** Every byte of a stream as it came. */
-  onBytes?: (bytes: Uint8Array) => void
   /** In place of the global one, which is looked up at each request. It must honour `signal`. Without streaming it is polled with. */
   fetch?: (url: URL, init: RequestInit) => Promise<Response>
 }

@@ -256,9 +256,3 @@ test('options that are undefined are not given', inWorld(async (world) => {
   await world.failed(3)
   assert.equal(client.status.state, 'polling')
 }))
-
-test('every byte can be seen', inWorld(async (world) => {
-  const seen = []
-  await world.opened({ onBytes: (bytes) => seen.push(new TextDecoder().decode(bytes)) }, ': x\n')
-  assert.deepEqual(seen, [': x\n'])
-}))

@@ -120,7 +120,7 @@ test('a refused token is renewed once; the second refusal is final', inWorld(asy
   await world.last.answer(401)
   assert.deepEqual(world.states, ['connecting: connect', 'connecting: unauthorized'])
   await world.last.answer(401, { detail: 'expired' })
-  assert.deepEqual([client.status.state, client.status.reason, client.status.error.message], ['failed', 'unauthorized', 'expired'])
+  assert.deepEqual([client.status.state, client.status.reason, client.status.error.message], ['failed', 'status', 'expired'])
   client.connect()
   await settle()
   await world.last.open()

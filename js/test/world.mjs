@@ -76,7 +76,7 @@ export class World {
     this.put('addEventListener', this.page.addEventListener.bind(this.page))
     this.put('document', this.document)
     this.put('navigator', this.navigator)
-    this.put('location', { href: 'http://hub/page' })
+    this.put('location', new URL('http://hub/page'))
     this.random = 0.5
     mock.method(Math, 'random', () => this.random)
   }

@@ -40,13 +40,26 @@ byId('subscribe').addEventListener('submit', (event) => {
     token: () => bearer() || null,
     lastEventId: fields.start.value === 'cursor' ? fields.cursor.value.trim() : '',
     poll: false, // this page is about streams
-    onBytes: showBytes,
+    fetch: watched,
   })
   const { onStatus, on, connect } = connection
   for (const type of ['*', 'connected', 'reset', 'token_expiring', 'closing']) on(type, countEvent)
   onStatus((status) => showStatus(status, url))
   connect()
 })
+
+/** A fetch that shows what it brings. */
+async function watched(url, init) {
+  const response = await fetch(url, init)
+  if (!response.ok || !response.body) return response
+  const shown = new TransformStream({
+    transform(bytes, controller) {
+      controller.enqueue(bytes)
+      showBytes(bytes)
+    },
+  })
+  return new Response(response.body.pipeThrough(shown), response)
+}
 
 function countEvent() {
   counts.events += 1
