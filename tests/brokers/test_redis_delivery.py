@@ -144,3 +144,34 @@ def test_a_full_buffer_is_emptied_and_read_from_the_log() -> None:
         delivery.entries(entries, Position("e", 14))
         assert feed.seqs() == [11, 12, 13, 14]
         assert delivery.is_live
+
+
+def test_a_survey_in_parts_is_taken_as_of_the_first_one() -> None:
+    """What a later part says of its channel is brought back to the first one's head by the message that waits."""
+    delivery, feed = following()
+    delivery.doubt()
+    for entry in (event(11, 5), event(12, 11), event(14, 0, "b", epoch="f"), event(13, 12), event(14, 0, "b")):
+        delivery.arrived(entry)
+    delivery.survey(surveyed(12, a=13, b=14))
+    assert delivery.need == Need(("a",), 10, 12)
+    delivery.entries([event(11, 5), event(12, 11)], Position("e", 12))
+    assert not delivery.is_live  # there was a message of another epoch
+    delivery.marked()
+    delivery.survey(surveyed(14, a=13, b=14))
+    delivery.entries([event(13, 12), event(14, 0, "b")], Position("e", 14))
+    assert feed.seqs() == [11, 12, 13, 14]
+    assert (delivery.is_live, delivery.gaps, delivery.lost) == (True, 0, 0)
+
+
+def test_a_survey_in_parts_whose_messages_have_got_lost_is_of_no_use() -> None:
+    """Nobody knows then where the channel was at the survey's head."""
+    for waiting in ([], [event(14, 13)], [event(11, 5), event(12, 11)]):
+        delivery, feed = following()
+        delivery.doubt()
+        for entry in waiting:
+            delivery.arrived(entry)
+        delivery.survey(surveyed(12, a=14))
+        assert delivery.need is None
+        assert not delivery.is_live
+        assert delivery.at == Position("e", 10)
+        assert feed.seqs() == []

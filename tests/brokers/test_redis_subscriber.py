@@ -71,6 +71,23 @@ async def test_channels_come_and_go_in_thousands_and_leave_no_subscription() -> 
         assert {name for name in ear.redis.line.names if name.startswith(events)} == {events + b"stays"}
 
 
+async def test_a_channel_more_costs_the_same_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither those that are followed nor those that wait are looked through for it."""
+    async with listening(*(f"c{n}" for n in range(2000))) as ear:
+        names: list[str] = []
+        name = ear.subscriber._name
+
+        def counting(channel: str) -> bytes:
+            names.append(channel)
+            return name(channel)
+
+        monkeypatch.setattr(ear.subscriber, "_name", counting)
+        await ear.subscriber.follow(["another"])
+        ear.subscriber.unfollow(["another"])
+        await turns()
+        assert set(names) == {"another"}
+
+
 async def test_a_follow_that_is_cancelled_holds_nothing() -> None:
     """Unless another call waits for the same channel."""
     async with listening() as ear:

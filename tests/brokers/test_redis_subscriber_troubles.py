@@ -191,6 +191,37 @@ async def test_a_doubt_in_the_midst_of_a_survey_leads_to_another_one() -> None:
         assert ear.delivery.is_live
 
 
+@pytest.mark.parametrize("names", [["c1"], ["c3"], ["c2", "c1", "c0"]])
+async def test_what_comes_between_the_parts_of_a_survey_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Many channels are asked for in parts: events of those that were asked for before, or will be after, come in order, and
+    nobody is told that anything was missed."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+    async with listening() as ear:
+        for name in ("c0", "c1", "c2", "c3"):
+            await ear.subscriber.follow([name])
+        asked = 0
+
+        async def append_in_between() -> None:
+            nonlocal asked
+            asked += 1
+            await turns()  # the marker of the part before comes
+            if asked == 2:
+                ear.redis.append(*names)
+
+        ear.redis.append("c0", "c3")
+        ear.redis.line.end()
+        ear.redis.append("c3", quietly=True)
+        ear.redis.before_survey = append_in_between
+        await ear.complete()
+        ear.redis.append(*names)
+        await ear.complete()
+        assert ear.feed.seqs() == list(range(1, 4 + 2 * len(names)))
+        assert not ear.feed.restarts
+        assert (ear.delivery.gaps, ear.delivery.lost) == (0, 0)
+
+
 async def test_surveys_of_two_epochs_are_not_taken_for_one() -> None:
     """When the log begins anew between the parts of a survey of many channels, all are asked again."""
     async with listening(*(f"c{n}" for n in range(1500))) as ear:

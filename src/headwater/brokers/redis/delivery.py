@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from headwater.brokers.base import Feed
-from headwater.event import Event, Position
+from headwater.event import MAX_SEQ, Event, Position
 
 MAX_BUFFERED = 10_000  # messages that wait while the log is read; beyond, they are dropped, and read from it, too
 MAX_BUFFERED_SIZE = 16 << 20  # characters of data in them
@@ -45,7 +45,8 @@ class Survey(msgspec.Struct, frozen=True):
         epoch, head: where it was.
         born: the head when its epoch began.
         last: seq of the newest event that there ever was in each channel asked for. Those that the log no longer knows
-            (nothing is left of them, and that since long) are missing.
+            (nothing is left of them, and that since long) are missing. One that was asked for a little later than `head`
+            may be later, too.
         floor: through this seq there may be events of the missing ones that are gone.
     """
 
@@ -203,6 +204,11 @@ class Delivery:
         self._repair = None
         if survey.epoch != self.at.epoch:
             self._begin_epoch(survey)
+        if not self.is_live:
+            known = self._at_head(survey)
+            if known is None:
+                return
+            survey = known
         behind = tuple(channel for channel in self.followed if self._is_behind(channel, survey))
         if self.is_live and behind:
             self._miss()  # a new survey will show what, once nothing passes by
@@ -248,6 +254,20 @@ class Delivery:
             self._lose(repair.survey)
         else:
             self._restart(repair.survey)
+
+    def _at_head(self, survey: Survey) -> Survey | None:
+        """The survey with no channel later than its head: of those, the first event after it waits, and names the one before.
+        None if that has got lost again, so that another survey is needed."""
+        later = [name for name, done in self.followed.items() if survey.last.get(name, 0) > max(survey.head, done)]
+        if not later:
+            return survey
+        before: dict[str, int] = {}
+        for entry in self._buffer:
+            if entry.event.position.epoch == survey.epoch and entry.event.position.seq > survey.head:
+                before.setdefault(entry.event.channel, entry.previous)
+        if any(before.get(name, MAX_SEQ) > max(survey.head, self.followed[name]) for name in later):
+            return None
+        return msgspec.structs.replace(survey, last={**survey.last, **{name: before[name] for name in later}})
 
     # -- decisions -------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -61,6 +61,14 @@ class _Waiter(msgspec.Struct, eq=False):
     done: asyncio.Future[Position]
 
 
+class _Marker(msgspec.Struct, eq=False):
+    """A marker that is to come. `is_seam`: it is of a survey's first part, at whose head the buffer begins anew."""
+
+    token: str
+    came: asyncio.Future[None]
+    is_seam: bool = True
+
+
 class Subscriber:
     """Feeds a node.
 
@@ -87,12 +95,12 @@ class Subscriber:
         self._inbox = store.keys.inbox(self._node).encode()
         self._events = store.keys.events.encode()
         self._wanted: dict[str, None] = {}  # channels, in the order in which they were asked for
-        self._waiters: list[_Waiter] = []
-        self._has_changed = False  # channels come or go
+        self._waiters: dict[str, dict[_Waiter, None]] = {}  # by what they miss, in the order in which they came
+        self._changed: dict[str, None] = {}  # channels that have come or gone since the last round
         self._is_in_doubt = False  # somebody has said so since the last survey began
         self._news = asyncio.Event()  # there is something to do before the next survey
         self._tokens = map(str, count(1))
-        self._marker: tuple[str, asyncio.Future[None]] = ("", asyncio.Future())
+        self._marker = _Marker("", asyncio.Future())
         self._failures = 0  # in a row
         self._noted = ""
         self._opened: asyncio.Future[None] = asyncio.Future()
@@ -117,7 +125,7 @@ class Subscriber:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        for waiter in self._waiters:
+        for waiter in {waiter: None for waiters in self._waiters.values() for waiter in waiters}:
             with suppress(asyncio.InvalidStateError):  # it has an answer, or gave up, in this very moment
                 waiter.done.set_exception(BrokerUnavailable("the broker is not open"))
         self.feed.close()
@@ -130,22 +138,23 @@ class Subscriber:
         if not missing:
             return self.delivery.at
         waiter = _Waiter(missing, asyncio.get_running_loop().create_future())
-        self._waiters.append(waiter)
+        for channel in missing:
+            self._waiters.setdefault(channel, {})[waiter] = None
         self._wanted |= dict.fromkeys(missing)
-        self._change()
+        self._change(missing)
         try:
             async with asyncio.timeout(self._wait):
                 return await waiter.done
         except TimeoutError:
             raise _not_listening("the channels cannot be followed now") from None
         finally:
-            self._waiters.remove(waiter)
-            self._withdraw(waiter.missing)
+            self._withdraw(waiter)
 
-    def _withdraw(self, channels: Collection[str]) -> None:
-        """Nobody waits for these any more, unless somebody else does."""
-        wanted: set[str] = set().union(*(waiter.missing for waiter in self._waiters))
-        if unwanted := set(channels) - wanted - self.delivery.followed.keys():
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """It waits no more; what nobody else waits for is not wanted."""
+        for channel in waiter.missing:
+            del self._waiters[channel][waiter]
+        if unwanted := [channel for channel in waiter.missing if not self._waiters[channel]]:
             self.unfollow(unwanted)
 
     def unfollow(self, channels: Collection[str]) -> None:
@@ -153,21 +162,20 @@ class Subscriber:
         for channel in channels:
             self._wanted.pop(channel, None)
         self.delivery.unfollow(channels)
-        for waiter in self._waiters:
-            waiter.missing.difference_update(channels)
-        self._answer()
-        self._change()
+        self._answer(channels)
+        self._change(channels)
 
-    def _change(self) -> None:
-        self._has_changed = True
+    def _change(self, channels: Iterable[str]) -> None:
+        self._changed |= dict.fromkeys(channels)
         self._news.set()
 
-    def _answer(self) -> None:
-        """Those whose channels are all followed, or not wanted any more, have waited long enough."""
-        for waiter in self._waiters:
-            waiter.missing.difference_update(self.delivery.followed)
-            if not waiter.missing and not waiter.done.done():
-                waiter.done.set_result(self.delivery.at)
+    def _answer(self, channels: Iterable[str]) -> None:
+        """These are followed, or not wanted any more: who misses nothing else has waited long enough."""
+        for channel in channels:
+            for waiter in self._waiters.pop(channel, ()):
+                waiter.missing.discard(channel)
+                if not waiter.missing and not waiter.done.done():
+                    waiter.done.set_result(self.delivery.at)
 
     def doubt(self) -> None:
         """The log may have begun a new epoch: look, at once."""
@@ -220,30 +228,32 @@ class Subscriber:
             pubsub.close()
 
     async def _drive(self, pubsub: PubSub) -> None:
-        await self._subscribe(pubsub)
-        self._has_changed = True  # channels may have been asked for that could not be followed
+        self._changed |= self._wanted  # there may be some that could not be followed
+        await self._subscribe(pubsub, self._wanted)
         while True:
             self._news.clear()
             if self._is_in_doubt or not self.delivery.is_live:
                 await self._repair()
-            elif self._has_changed:
+            elif self._changed:
                 await self._join(pubsub)
             else:
                 await self._rest()
 
-    async def _subscribe(self, pubsub: PubSub) -> None:
-        """To what is wanted now, and to nothing else."""
-        keys = self._store.keys
-        wanted = {self._inbox, keys.control.encode(), *self._names(self._wanted)}
-        pubsub.unsubscribe(pubsub.names - wanted)
+    async def _subscribe(self, pubsub: PubSub, channels: Iterable[str]) -> None:
+        """To those of the channels that are wanted, and no more to the others."""
+        wanted = [self._inbox, self._store.keys.control.encode()]
+        unwanted: list[bytes] = []
+        for channel in channels:
+            (wanted if channel in self._wanted else unwanted).append(self._name(channel))
+        pubsub.unsubscribe(pubsub.names.intersection(unwanted))
         try:
             async with asyncio.timeout(self._pace.patience):
                 await pubsub.subscribe(wanted)
         except TimeoutError:
             raise BrokerUnavailable(f"Redis confirms no subscription within {self._pace.patience:g} s") from None
 
-    def _names(self, channels: Iterable[str]) -> Iterator[bytes]:
-        return ((self._store.keys.events + channel).encode() for channel in channels)
+    def _name(self, channel: str) -> bytes:
+        return self._events + channel.encode()
 
     async def _rest(self) -> None:
         """Until there is something to do; if there is nothing for long enough, see whether that is so."""
@@ -282,22 +292,29 @@ class Subscriber:
             self._opened.set_result(None)
 
     async def _join(self, pubsub: PubSub) -> None:
-        """Subscribe to what is wanted and to nothing else; then follow it from a known position on."""
-        self._has_changed = False
-        await self._subscribe(pubsub)
-        # Others may have been asked for meanwhile: those are subscribed to, and followed, in the next round.
-        asked = zip(self._wanted, self._names(self._wanted), strict=True)
-        joining = [channel for channel, name in asked if channel not in self.delivery.followed and name in pubsub.names]
+        """Subscribe to what is wanted and to nothing else; then follow it from a known position on. A round costs what has
+        changed, however much is followed already."""
+        changed, self._changed = self._changed, {}
+        await self._subscribe(pubsub, changed)
+        # What came or went meanwhile is also a matter of the next round.
+        joining = [
+            channel
+            for channel in changed
+            if channel in self._wanted and channel not in self.delivery.followed and self._name(channel) in pubsub.names
+        ]
         if not joining:
             return
         self.delivery.expect(joining)
         if self.delivery.join(await self._survey(joining)):
-            self._answer()
+            self._answer([channel for channel in joining if channel in self.delivery.followed])
         else:
-            self._has_changed = True
+            self._changed |= dict.fromkeys(joining)
 
     async def _survey(self, channels: Iterable[str]) -> Survey:
         """Ask where the log is, and wait until the marker of that moment has come the way that events come.
+
+        With many channels it takes several parts. The first one's head is the survey's, and its marker the seam: what of the
+        others is later than that has come by the time of the last one's marker, and waits behind the seam.
 
         Raises:
             BrokerUnavailable: it has not.
@@ -307,8 +324,10 @@ class Subscriber:
         try:
             async with asyncio.timeout(self._pace.patience):
                 while True:
-                    parts = [await self._ask(chunk) for chunk in chunks]
-                    await self._marker[1]
+                    parts = [await self._ask(chunks[0], is_seam=True)]
+                    await self._marker.came
+                    parts += [await self._ask(chunk, is_seam=False) for chunk in chunks[1:]]
+                    await self._marker.came
                     if len({part.epoch for part in parts}) == 1:
                         return _joined(parts)
         except TimeoutError:
@@ -316,17 +335,17 @@ class Subscriber:
                 f"Redis was asked to publish, and nothing came within {self._pace.patience:g} s"
             ) from None
 
-    async def _ask(self, channels: Sequence[str]) -> Survey:
+    async def _ask(self, channels: Sequence[str], *, is_seam: bool) -> Survey:
         """One survey. It goes over another connection than the one that listens: if that turns out to be broken, it is no
         reason to give up both."""
         try:
-            return await self._ask_once(channels)
+            return await self._ask_once(channels, is_seam)
         except BrokerUnavailable:
-            return await self._ask_once(channels)
+            return await self._ask_once(channels, is_seam)
 
-    async def _ask_once(self, channels: Sequence[str]) -> Survey:
-        self._marker = (next(self._tokens), asyncio.get_running_loop().create_future())
-        return await self._store.survey(channels, self._node, self._marker[0])
+    async def _ask_once(self, channels: Sequence[str], is_seam: bool) -> Survey:
+        self._marker = _Marker(next(self._tokens), asyncio.get_running_loop().create_future(), is_seam)
+        return await self._store.survey(channels, self._node, self._marker.token)
 
     # -- what comes ------------------------------------------------------------------------------------------------------
 
@@ -353,17 +372,17 @@ class Subscriber:
         self.delivery.arrived(message.entry)
 
     def _take_marker(self, payload: bytes) -> None:
-        token, marker = self._marker
-        if read_marker(payload).token == token and not marker.done():
-            self.delivery.marked()
-            marker.set_result(None)
+        marker = self._marker
+        if read_marker(payload).token == marker.token and not marker.came.done():
+            if marker.is_seam:
+                self.delivery.marked()
+            marker.came.set_result(None)
 
 
 def _joined(parts: Sequence[Survey]) -> Survey:
-    """Surveys of several sets of channels as one. What each says of its channels still holds at the last one's head, as
-    the least that must have come."""
+    """Surveys of several sets of channels as one, at the first one's head; what the others say of theirs may be later."""
     last = {channel: seq for part in parts for channel, seq in part.last.items()}
-    return msgspec.structs.replace(parts[-1], last=last)
+    return msgspec.structs.replace(parts[0], last=last, floor=parts[-1].floor)
 
 
 def _not_listening(what: str) -> BrokerUnavailable:
