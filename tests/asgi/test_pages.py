@@ -29,7 +29,7 @@ async def test_the_pages_have_their_own_paths() -> None:
     """The playground, the client, and a root that leads people to the playground."""
     async with serving() as site:
         assert b"<title>Playground" in (await site.get("/playground")).body
-        assert b"export class" in (await site.get("/client.js")).body
+        assert b"export const createClient" in (await site.get("/client.js")).body
         home = await site.get("/")
         assert (home.status, home.headers["location"]) == (303, "playground")
 

@@ -1,41 +1,123 @@
-"""The browser client's decoder, held to the same table as the Python one."""
+"""The browser's client in Node, where it is tested and checked without a browser; and the Python client by the same table."""
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
-import subprocess
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files as resources
 from typing import Any
+from urllib.parse import urlencode
 
+import pytest
+
+from headwater.client import Policy, State, Status, subscribe
+from headwater.errors import ClientError
+from tests.support.replies import CASES, Replies, expected, replying, sent
 from tests.support.source import ROOT
+from tests.web.behaviour import faults, files
 
-CASES = json.loads((ROOT / "tests/data/wire_cases.json").read_text())["cases"]
+JS = ROOT / "js"
+MAX_SIZE = 6 * 1024
+"""Bytes of the core, minified and compressed."""
 
 
-def decoded() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Each case with what Node made of it, byte by byte and whole."""
-    source = (ROOT / "src/headwater/web/client.js").read_text()
-    done = subprocess.run(
-        ["node", str(ROOT / "tests/js/read_cases.mjs")],
-        input=json.dumps({"source": source, "cases": CASES}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
+def node_modules(name: str) -> str:
+    """A program of the JavaScript packages.
+
+    Raises:
+        AssertionError: it is not installed; with what installs it.
+    """
+    path = JS / "node_modules/.bin" / name
+    assert path.exists(), f"there is no {name}: scripts/setup-js"
+    return str(path)
+
+
+async def node(*words: str) -> str:
+    """What a command prints, run in js/."""
+    process = await asyncio.create_subprocess_exec(
+        *words, cwd=JS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    return list(zip(CASES, json.loads(done.stdout), strict=True))
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
 
 
-def test_the_client_reads_streams_as_the_standard_says() -> None:
-    """Every case of the table comes out right, whole and byte by byte; what is too long is an error."""
-    wrong = []
-    for case, outcomes in decoded():
-        expected = [{"type": "message", "id": "", "channel": None, **event} for event in case["events"]]
-        for outcome in outcomes:
-            if "error" in case:
-                right = outcome["error"]
-            else:
-                got = outcome["events"], outcome["last_event_id"], outcome["retry"], outcome["error"]
-                right = got == (expected, case["last_event_id"], case["retry"], False)
-            if not right:
-                wrong.append((case["name"], outcome))
-    assert not wrong
+async def test_its_own_tests_pass() -> None:
+    """Those in js/test, with clocks and hubs of their own."""
+    tests = [str(path.relative_to(JS)) for path in sorted((JS / "test").glob("*.test.mjs"))]
+    output = await node("node", "--no-warnings", "--test", "--test-reporter=tap", *tests)
+    assert "# fail 0" in output
+
+
+async def test_the_tables_hold_in_node() -> None:
+    """Each case of the format, whole and byte by byte, and each of behaviour."""
+    async with replying(files("node")) as server:
+        outcome = json.loads(await node("node", "test/behaviour.mjs", server.url))
+        assert faults(outcome, server, "node") == []
+
+
+async def test_the_table_of_behaviour_holds_for_the_python_client() -> None:
+    """Both clients do the same with the same answers."""
+    async with replying() as server:
+        wrong = await asyncio.gather(*(python_fault(server, case, f"python{n}") for n, case in enumerate(CASES)))
+    assert [each for each in wrong if each] == []
+
+
+async def python_fault(server: Replies, case: Mapping[str, Any], run: str) -> str:
+    """What the Python client does other than the table says; empty if nothing."""
+    states: list[State] = []
+    events: list[list[str]] = []
+    tokens = iter(case.get("tokens", ()))
+    subscription = subscribe(
+        f"{server.url}/case?{urlencode({'run': run, 'name': case['name']})}",
+        token=(lambda: next(tokens)) if "tokens" in case else None,
+        policy=Policy(base=0.01, cap=0.02),
+        on_status=lambda status: _note(states, status),
+    )
+    try:
+        async with subscription as received:
+            async for event in received:
+                events.append([event.type, event.data, event.id])
+    except ClientError:
+        pass
+    got = {"events": events, "final": states[-1].value, "opened": states.count(State.OPEN)}
+    requests = sent(case, server.requests[run])
+    return "" if got == expected(case, python=True) and not requests else f"{case['name']}: {got} {requests}"
+
+
+def _note(states: list[State], status: Status) -> None:
+    states.append(status.state)
+
+
+async def test_types_are_right() -> None:
+    """tsc finds no fault in the client, nor in a program that uses it as it may; where it must complain it does."""
+    await node(node_modules("tsc"), "--project", ".")
+
+
+async def test_the_package_is_right() -> None:
+    """publint finds no fault with what would be published."""
+    await node(node_modules("publint"), "--strict", "--pack", "npm")
+
+
+async def test_the_core_is_small() -> None:
+    """Minified and compressed it has at most 6 KiB."""
+    esbuild = node_modules("esbuild")
+    code = await node(esbuild, "headwater.js", "--minify", "--target=es2022", "--format=esm", "--log-level=error")
+    assert len(gzip.compress(code.encode(), 9, mtime=0)) <= MAX_SIZE
+
+
+def test_the_wheel_serves_the_same_file() -> None:
+    """`/client.js` is the package's core, and the core imports nothing."""
+    served = (resources("headwater") / "web/client.js").read_text()
+    assert served == (JS / "headwater.js").read_text()
+    assert not [line for line in served.splitlines() if line.startswith(("import ", "} from"))]
+
+
+@pytest.mark.parametrize("field", ["name", "version", "license"])
+def test_the_packages_have_one_name_and_version(field: str) -> None:
+    """What is installed with pip and with npm belongs together."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert json.loads((JS / "package.json").read_text())[field] == project[field]
