@@ -4,6 +4,7 @@
 /** @import { Client } from './types.d.ts' */
 
 const BLINK = 100 // ms to wait for a frame that does not come, because the page was hidden meanwhile
+const PATIENCE = 1000 // ms to wait for the stream before something is loaded all the same
 
 /** @type {Set<() => void>} */
 const jobs = new Set()
@@ -44,4 +45,18 @@ export const whenLive = (client, work) => {
   const off = () => offs.forEach((each) => each())
   if (isLive()) done()
   return off
+}
+
+/**
+ * Load something that the stream will keep up to date: once it does, or in a while, and then again; and after a reset.
+ * @param {Client<any>} client @param {() => void} load @returns {() => void} ends it.
+ */
+export const loadWhenLive = (client, load) => {
+  const begin = () => {
+    clearTimeout(timer)
+    load()
+  }
+  const timer = setTimeout(load, PATIENCE)
+  const offs = [() => clearTimeout(timer), client.onReset(load), whenLive(client, begin)]
+  return () => offs.forEach((off) => off())
 }

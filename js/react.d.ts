@@ -119,6 +119,8 @@ export interface NotificationSource {
   readonly unseen: number
   readonly isLoading?: boolean
   readonly error?: string | null
+  /** Whose tabs speak with one voice: only the leading one plays sounds and notifies. */
+  readonly client?: AnyClient
   markRead(ids: Ids): void
   markAllRead(): void
   markSeen(): void

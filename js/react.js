@@ -4,7 +4,7 @@
 // Nothing connects while rendering, so a server can render all of it.
 
 import { createContext, createElement, useContext, useEffect, useInsertionEffect, useMemo, useReducer, useRef, useState, useSyncExternalStore } from 'react'
-import { nextFrame, whenLive } from './batch.js'
+import { loadWhenLive, nextFrame } from './batch.js'
 import { createClient } from './headwater.js'
 import { NONE, TYPES, reduce } from './notifications.js'
 
@@ -12,7 +12,6 @@ import { NONE, TYPES, reduce } from './notifications.js'
 /** @import { Status } from './types.d.ts' */
 
 const LINGER = 2000 // ms for which an address keeps its client when no component needs it; longer than the client's own
-const PATIENCE = 1000 // ms to wait for the stream before a list is loaded all the same
 const LOAD = 30_000 // ms that a load may take
 
 /** @type {import('react').Context<{client: AnyClient, url: unknown} | null>} */
@@ -218,22 +217,8 @@ export const useNotifications = ({ client: given, types = TYPES, cap, ...calls }
   const latest = useLatest(calls)
   for (const kind of Object.keys(TYPES)) useEvent(types[/** @type {'created'} */ (kind)], ({ data }) => add({ kind, items: data }), { client })
   const api = useMemo(() => apiOf(latest, add), [])
-  useEffect(() => {
-    if (!calls.load) return
-    let isWanted = true
-    const begin = () => {
-      clearTimeout(timer)
-      if (isWanted) api.reload()
-    }
-    const timer = setTimeout(begin, PATIENCE)
-    const offs = [whenLive(client, begin), client.onReset(begin)]
-    return () => {
-      isWanted = false
-      clearTimeout(timer)
-      offs.forEach((off) => off())
-    }
-  }, [client, !calls.load])
-  return useMemo(() => ({ ...state, ...api }), [state, api])
+  useEffect(() => (calls.load ? loadWhenLive(client, api.reload) : undefined), [client, !calls.load])
+  return useMemo(() => ({ ...state, ...api, client }), [state, api, client])
 }
 
 /** What a user can do with notifications: shown at once, then saved, and undone when that fails.

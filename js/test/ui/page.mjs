@@ -1,4 +1,5 @@
 // What the components meet in the unit tests: a page, and a hub whose streams the test writes.
+import { mock } from 'node:test'
 import { Window } from 'happy-dom'
 
 const window = new Window({ url: 'http://hub/page' })
@@ -14,11 +15,14 @@ const { nextFrame } = await import('../../batch.js')
 
 export { act, createElement as h, version, window }
 
-/** Everything that does not need time to pass has happened, and what came was shown. */
-export const settle = () =>
+/** Do something; then everything that does not need time to pass has happened, and what came was shown. */
+export const settle = (work) =>
   act(async () => {
+    await work?.()
     for (let i = 0; i < 4; i += 1) await new Promise(setImmediate)
-    await new Promise((resolve) => nextFrame(resolve))
+    const shown = new Promise((resolve) => nextFrame(resolve))
+    if (document.hidden) mock.timers.tick(1) // there are no frames, and the clock is the test's
+    await shown
   })
 
 /** A hub as one page knows it. */
@@ -56,17 +60,16 @@ export class Hub {
     for (const { controller } of this.streams) controller.enqueue(new TextEncoder().encode(text))
   }
   async send(...events) {
-    this.push(...events)
-    await settle()
+    await settle(() => this.push(...events))
   }
   end() {
     for (const { controller } of this.streams) controller.close()
   }
 }
 
-/** What throws while rendering ends up here. */
+/** What React complains of; not that events come when they will. */
 export const complaints = []
-console.error = (...what) => complaints.push(what.map(String).join(' '))
+console.error = (...what) => /not wrapped in act|MockTimers/.test(what[0]) || complaints.push(what.map(String).join(' '))
 
 /** Show an element. @returns what ends it, and shows another. */
 export const show = async (element) => {
