@@ -67,10 +67,14 @@ async def test_one_who_holds_the_lock_and_does_nothing_is_replaced(installed: st
         assert with_lock == (True,)
 
 
-async def test_one_who_is_replaced_changes_nothing_any_more(installed: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It finds that its number is not the newest, whatever it is about to do, and steps down."""
+async def test_one_who_is_replaced_changes_nothing_any_more(
+    installed: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds that its number is not the newest when it is about to take something, and steps down."""
+    monkeypatch.setattr(leader, "LEASE", 3600.0)
+    monkeypatch.setattr(leader, "AWAKE", 3600.0)
     async with postgres_node(installed, follow=["a"]) as (node, broker):
-        await until(lambda: broker.is_leader, "the node to lead")
+        await until(lambda: is_settled(broker), "the node to lead")
         ask(installed, "UPDATE headwater.lease SET until = now() + interval '1 hour', has_lock = false")
         ask(installed, "UPDATE headwater.head SET fence = fence + 1")
         ask(installed, "SELECT headwater.publish('a')")
@@ -80,6 +84,12 @@ async def test_one_who_is_replaced_changes_nothing_any_more(installed: str, capl
         ask(installed, "UPDATE headwater.lease SET until = now()")
         await node.feed.until(lambda: len(node.feed.events) == 1)
     assert "leads no more" in caplog.text
+
+
+def is_settled(broker: PostgresBroker) -> bool:
+    """Whether a node leads, and has said for how long."""
+    duty = broker._leader
+    return duty is not None and duty.is_leading and getattr(duty, "_awake_until", 0.0) > 0
 
 
 async def test_one_who_is_replaced_while_nothing_happens_steps_down(

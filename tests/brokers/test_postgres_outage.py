@@ -160,6 +160,21 @@ async def test_what_waits_is_bounded(url: str, monkeypatch: pytest.MonkeyPatch) 
         assert len(await node.seqs("a")) == 4
 
 
+async def test_a_question_that_fails_twice_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again once the writer has looked at the log; then it is what it is."""
+    async with postgres_node(url) as (_, broker):
+        errors: list[Exception] = []
+
+        async def fail(*_: object, **__: object) -> object:
+            raise errors[0]
+
+        monkeypatch.setattr(broker._reader, "row", fail)
+        for error in (psycopg.OperationalError("gone"), BrokerUnavailable("gone")):
+            errors[:] = [error]
+            with pytest.raises(BrokerUnavailable, match="gone"):
+                await broker.head()
+
+
 async def test_an_append_whose_publisher_has_gone_is_made_or_not(url: str) -> None:
     """One that is cancelled while it waits is not made."""
     async with postgres_node(url) as (node, broker):

@@ -126,6 +126,35 @@ async def test_django(url: str, log: tuple[Node, PostgresBroker]) -> None:
     assert complaint.startswith("this is a connection to sqlite")
 
 
+def test_a_connection_of_django_s_is_known_by_where_it_comes_from() -> None:
+    """The statement is run with a cursor, with placeholders as Django has them."""
+
+    class Cursor:
+        def __enter__(self) -> Cursor:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def execute(self, statement: str, parameters: list[object]) -> None:
+            ran.append((statement, parameters))
+
+        def fetchone(self) -> tuple[object, ...]:
+            return ("row",)
+
+    class Wrapper:
+        vendor = "postgresql"
+        cursor = Cursor
+
+    ran: list[tuple[str, list[object]]] = []
+    Wrapper.__module__ = "django.db.backends.postgresql.base"
+    assert publish(Wrapper(), "a", "x", 1, schema="100%") is None
+    assert ran == [('SELECT "100%%".enqueue(%s, %s, %s, %s, %s, %s)', ["a", "x", "1", False, None, None])]
+    Wrapper.vendor = "sqlite"
+    with pytest.raises(InvalidInput, match="a connection to sqlite"):
+        publish(Wrapper(), "a")
+
+
 def test_what_is_no_connection_is_refused() -> None:
     """With those that there are; and so is what is no event, before anything is sent."""
     with pytest.raises(InvalidInput, match=r"object is no connection.*asyncpg"):

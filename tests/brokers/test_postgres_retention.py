@@ -148,6 +148,10 @@ async def test_keys_are_forgotten_by_age_and_by_number(log: Log, monkeypatch: py
         remember(9)
         log.retention = Retention(keys=keys)
         assert await left() == list(kept)
+    remember(9)
+    ask(log.url, "DELETE FROM headwater.key WHERE pos BETWEEN 2 AND 8")
+    log.retention = Retention(keys=3)
+    assert await left() == [1, 9]
     ask(log.url, "DELETE FROM headwater.key WHERE pos < 9")
     log.retention = Retention(keys=3)
     assert await left() == [9]

@@ -203,6 +203,23 @@ async def test_a_copy_that_is_restored_under_a_running_node_is_another_log(url: 
         assert len(node.feed.restarts) == 3
 
 
+async def test_a_restored_log_is_noticed_by_a_publisher(url: str) -> None:
+    """Which has no feed, and nobody who looks for it: by its next question."""
+    async with postgres_node(url):
+        broker = PostgresBroker(parse(url))
+        before = await broker.open()
+        try:
+            await broker.append([Draft(channel="a")] * 5)
+            ask(url, "DELETE FROM headwater.log WHERE pos > 2")
+            head = await broker.head()
+            assert head.seq == 2
+            assert head.epoch != before.epoch
+            ask(url, "UPDATE headwater.head SET epoch = 'other'")
+            assert (await broker.read_back(["a"], 2)).events[0].position == Position("other", 2)
+        finally:
+            await broker.aclose()
+
+
 async def test_a_restored_log_is_noticed_by_the_leader(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it is the first to append."""
     async with postgres_node(url) as (node, broker):  # which follows nothing, so nobody looks

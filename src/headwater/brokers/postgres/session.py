@@ -64,10 +64,9 @@ class Session:
         self._stopping = asyncio.Event()
         self._is_troubled = False
         self._failures = 0  # in a row
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Begin. To be called once, and before `stop`."""
         self._task = asyncio.create_task(self._run(), name="headwater-postgres-session")
 
     def wake(self) -> None:
@@ -78,12 +77,11 @@ class Session:
         """Return when the session has ended."""
         self._stopping.set()
         self.wake()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=CLOSING)
-            self._link.cut()
-            await asyncio.wait([self._task], timeout=CLOSING)
-            self._task.cancel()  # if it is done this does nothing
-            await asyncio.wait([self._task])
+        await asyncio.wait([self._task], timeout=CLOSING)
+        self._link.cut()
+        await asyncio.wait([self._task], timeout=CLOSING)
+        self._task.cancel()  # if it is done this does nothing
+        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
