@@ -85,6 +85,18 @@ async def test_an_answer_that_comes_too_late_is_given_up(proxied: tuple[Proxy, s
         assert await seqs(other, "a") == [1, 2]
 
 
+async def test_all_of_a_pipeline_whose_answers_come_too_late_may_be_there(proxied: tuple[Proxy, str, str]) -> None:
+    """They went up together, so nobody is told that nothing was appended, whose answer ever would have been the first."""
+    proxy, through, direct = proxied
+    async with opened(f"{through}&wait=0.3") as store, opened(direct) as other:
+        await put(store)
+        proxy.stall("down")
+        outcomes = await asyncio.gather(*(put(store) for _ in range(3)), return_exceptions=True)
+        assert ["not known whether" in str(outcome) for outcome in outcomes] == [True] * 3
+        assert (await other.head()).seq == 4
+        proxy.resume()
+
+
 async def test_a_request_that_never_arrived_is_sent_again(proxied: tuple[Proxy, str, str]) -> None:
     """Once it can; in the order in which it was made."""
     proxy, through, direct = proxied

@@ -179,11 +179,12 @@ class Appends:
     async def _send_once(self, line: Line, batch: Sequence[_Ticket]) -> None:
         """One pipeline; tickets that are not done afterwards should be sent again."""
         replies = line.request_all([self._words(ticket) for ticket in batch])
+        for ticket in batch:
+            ticket.was_sent = True
         refusal: Refused | None = None
         most_bytes = 0
         answers = []
         for ticket, future in zip(batch, replies, strict=True):
-            ticket.was_sent = True
             try:
                 reply = await future
             except BrokerUnavailable as error:
