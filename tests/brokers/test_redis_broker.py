@@ -284,3 +284,18 @@ async def test_t26_a_publisher_goes_on_in_the_new_log(redis_servers: SharedServe
     await broker.aclose()
     assert (old.seq, new.seq) == (1, 1)
     assert old.epoch != new.epoch
+
+
+async def test_logs_of_two_databases_do_not_hear_of_each_other(redis_servers: SharedServers) -> None:
+    """They have the same prefix, and pub/sub channels are those of the whole server."""
+    url = redis_servers.url()
+    there = url.replace("/0?", "/1?")
+    async with redis_node(url, follow=["a"]) as (node, broker), redis_node(there, follow=["a"]) as (_, other):
+        assert broker._subscriber is not None
+        heard: list[Any] = []
+        take = broker._subscriber._take_event
+        broker._subscriber._take_event = lambda *event: heard.append(event) or take(*event)  # type: ignore[func-returns-value, method-assign]
+        await other.append([Draft(channel="a", data="2")] * 2)
+        await broker.append([Draft(channel="a", data="1")])
+        assert len(heard) == 1
+        assert [event.data for event in node.feed.events] == ["1"]

@@ -10,14 +10,25 @@ import msgspec
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """The names below one prefix. A prefix with a hash tag of its own (`app:{one}`) keeps it."""
+    """The names below one prefix. A prefix with a hash tag of its own (`app:{one}`) keeps it.
+
+    Attributes:
+        prefix: what they begin with.
+        db: number of the database. Keys are its own; pub/sub channels are those of the whole server, so their names tell
+            the logs of two databases apart.
+    """
 
     prefix: str
+    db: int = 0
 
     @property
     def base(self) -> str:
         """What every name begins with, without the colon."""
         return self.prefix if "{" in self.prefix else f"{{{self.prefix}}}"
+
+    @property
+    def _heard(self) -> str:
+        return f"{self.base}:{self.db}" if self.db else self.base
 
     @property
     def log(self) -> str:
@@ -80,13 +91,13 @@ class Keys(msgspec.Struct, frozen=True):
     @property
     def events(self) -> str:
         """What the pub/sub channels begin with on which events are published; a channel's name follows."""
-        return f"{self.base}:e:"
+        return f"{self._heard}:e:"
 
     def inbox(self, node: str) -> str:
         """Pub/sub channel of one node, for markers."""
-        return f"{self.base}:n:{node}"
+        return f"{self._heard}:n:{node}"
 
     @property
     def control(self) -> str:
         """Pub/sub channel of all nodes, where a new epoch is announced."""
-        return f"{self.base}:a"
+        return f"{self._heard}:a"

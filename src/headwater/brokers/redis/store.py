@@ -66,7 +66,7 @@ class Store:
         renewed: Callable[[State], None] = lambda _: None,
     ) -> None:
         self._options = options
-        self._calls = Calls(Keys(options.prefix), renewed)
+        self._calls = Calls(Keys(options.prefix, target.db), renewed)
         self.link = Link(target, options, self._calls)
         self._lane = Lane(self.link)
         self._keeper = Keeper(self._ask, self._command, self.keys, retention)
