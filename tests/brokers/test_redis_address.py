@@ -79,6 +79,15 @@ def test_no_error_shows_the_password(url: str) -> None:
     assert "secret" not in str(raised.value)
 
 
+def test_nothing_that_is_printed_shows_a_password() -> None:
+    """Nor does a report of a crash, with the values of all variables in it."""
+    target, options = parse("redis+sentinel://u:secret@h/m?sentinel_password=secret&wait=2")
+    assert "secret" not in f"{target} {options!r}"
+    assert "username='u', password=***" in repr(target)
+    assert "wait=2.0" in repr(options)
+    assert "password=None" in repr(parse("redis://h")[0])
+
+
 def test_a_url_makes_a_broker() -> None:
     """Which does not connect before it is opened."""
     assert isinstance(from_url("redis://nowhere.invalid", Retention()), RedisBroker)

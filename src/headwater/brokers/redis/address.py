@@ -31,7 +31,18 @@ _URL = re.compile(
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^\[\]:,@/]+))(?::(?P<port>\d{1,5}))?\Z")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Discreet(msgspec.Struct, frozen=True, kw_only=True):
+    """Does not show its passwords: what a debugger or a report of a crash prints is read by many."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={'***' if value and name.endswith('password') else repr(value)}"
+            for name, value in msgspec.structs.asdict(self).items()
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Options(_Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the log is used: the options of the URL's query.
 
     Attributes:
@@ -59,7 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sentinel_password: str | None = None
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class Target(_Discreet, frozen=True, kw_only=True):
     """Where to connect.
 
     Attributes:

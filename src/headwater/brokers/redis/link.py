@@ -159,7 +159,7 @@ class Link:
             reply = await line.ask("HELLO", self._options.protocol, *login, "SETNAME", "headwater")
         except Refused as refused:
             if "unknown command" in str(refused):
-                raise _too_old("older than 6") from refused
+                raise _too_old("older than 6") from None  # what was refused repeats the password
             raise
         return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
 
