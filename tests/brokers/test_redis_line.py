@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -169,6 +170,16 @@ async def test_everyone_who_waits_hears_of_the_end() -> None:
                 await future
         with pytest.raises(BrokerUnavailable, match="closed the connection"):
             await line.ask("PING")
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_missed_by_nobody(redis_servers: SharedServers) -> None:
+    """When a pipeline is given up half-way, the event loop has nothing to complain of."""
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with to_redis(redis_servers) as line:
+        line.request_all([("PING",)] * 3)
+    gc.collect()
+    assert not complaints
 
 
 async def test_no_answer_in_time_is_the_end() -> None:

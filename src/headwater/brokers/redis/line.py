@@ -208,6 +208,7 @@ class Line(asyncio.Protocol):
         for future in due:
             if not future.done():
                 future.set_exception(self._lost(exc))
+                future.exception()  # seen, even if who has asked waits no more
         if not self.closed.done():
             self.closed.set_result(None)
         self._tell_end(self._lost(exc))
