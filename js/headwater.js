@@ -50,7 +50,7 @@ const DEFAULTS = {
   parse: /** @type {(data: string) => unknown} */ (JSON.parse),
 }
 
-/** @typedef {Omit<typeof DEFAULTS, 'url'> & Omit<ClientOptions, keyof typeof DEFAULTS | 'poll' | 'retry'> & {url: NonNullable<ClientOptions['url']>, bearer?: unknown}} Settings bearer: the last token. */
+/** @typedef {Omit<typeof DEFAULTS, 'url'> & Omit<ClientOptions, keyof typeof DEFAULTS | 'poll' | 'retry'> & {url: NonNullable<ClientOptions['url']>}} Settings */
 /** @typedef {Partial<Status> & {state: State, reason: Reason}} News */
 /** @typedef {(message: Message) => void} Tell @typedef {(news: News) => void} Move */
 
@@ -222,7 +222,7 @@ const request = async (settings, isFresh, signal, { accept, from, wait, to, body
   const { via, fetch: send = world.fetch } = settings
   const url = new URL(to ?? '', await addressOf(settings))
   /** @type {any} */
-  const token = (settings.bearer = await settings.token?.({ reason: isFresh ? 'unauthorized' : 'connect', signal }))
+  const token = await settings.token?.({ reason: isFresh ? 'unauthorized' : 'connect', signal })
   signal.throwIfAborted()
   /** @type {Record<string, string | undefined>} */
   const query = { wait }
@@ -464,12 +464,13 @@ const engineOf = (settings, tell, move) => {
     return unless(signal, 1000 * wait + connectTimeout, async (limit) => (await request(settings, isFresh, limit, { accept: 'application/json', from, wait: `${wait}` })).json())
   }
 
-  /** Go on with a new token, before the hub ends the stream of the old one. Without a new one, it goes on. */
+  /** Go on with a new token, before the hub ends the stream of the old one. Not with a stream that has just begun: with tokens
+   * of a few seconds that would never end. Without a new one, it goes on. */
   const renew = async () => {
     const controller = current
-    if (!controller) return
+    if (!controller || now() - openedAt < settings.stableAfter) return
     const next = await unless(controller.signal, connectTimeout, (signal) => settings.token?.({ reason: 'expiring', signal })).catch(() => {})
-    if (controller === current && next && next !== settings.bearer) again('token expiring')
+    if (next && controller === current) again('token expiring')
   }
 
   /** Give up the present connection for a new one, from the same place. @param {Reason} reason */

@@ -151,12 +151,13 @@ test('before its token expires a stream goes on with a new one, from its last id
   const reasons = []
   const client = await world.opened({ token: ({ reason }) => (reasons.push(reason), token) }, event('1', 1))
   token = 'new'
+  await world.pass(5000)
   await world.last.send('event: token_expiring\ndata: {}\n\n')
   assert.deepEqual(world.states.slice(-1), ['connecting: token expiring'])
   assert.deepEqual([world.last.headers.authorization, world.last.headers['last-event-id']], ['Bearer new', '1'])
   assert.deepEqual(reasons, ['connect', 'expiring', 'connect'])
   await world.last.open('event: token_expiring\ndata: {}\n\n')
-  assert.deepEqual([client.status.state, world.asked.length], ['open', 2], 'with the same token there is nothing to gain')
+  assert.deepEqual([client.status.state, world.asked.length], ['open', 2], 'a token of a few seconds is not renewed again and again')
 }))
 
 test('a stream that ended because of its token begins with a new one', inWorld(async (world) => {
@@ -175,6 +176,7 @@ test('a stream that ended because of its token begins with a new one', inWorld(a
 test('a renewal that fails or hangs leaves the stream alone', inWorld(async (world) => {
   let renew = () => Promise.reject(new Error('no'))
   const client = await world.opened({ token: ({ reason }) => (reason === 'expiring' ? renew() : jwt('ada')) })
+  await world.pass(5000)
   await world.last.send('event: token_expiring\ndata: {}\n\n')
   renew = () => new Promise(() => {})
   await world.last.send('event: token_expiring\ndata: {}\n\n')
