@@ -235,11 +235,18 @@ def test_when_changed() -> None:
 
 
 def test_leaving() -> None:
-    """The old row matched, and the new one does not or belongs to another channel."""
+    """The old row matched, and the new one does not; or it does, and belongs to another channel. Where nobody is told of a row
+    that does not match any more, a row that has moved may match or not."""
     assert compiled("n=eq.1", Operation.LEAVE, leave=True) == (
         """(OLD."n" = '1'::integer) AND ((NEW."n" = '1'::integer) IS NOT TRUE)"""
     )
-    assert compiled("", Operation.LEAVE, leave=True, channel="x:{s}") == '(OLD."s" IS DISTINCT FROM NEW."s")'
+    assert compiled("", Operation.MOVE, channel="x:{s}") == '(OLD."s" IS DISTINCT FROM NEW."s")'
+    assert compiled("n=eq.1", Operation.MOVE, channel="x:{s}") == (
+        """(OLD."n" = '1'::integer) AND (OLD."s" IS DISTINCT FROM NEW."s")"""
+    )
+    assert compiled("n=eq.1", Operation.MOVE, leave=True, channel="x:{s}") == (
+        """(OLD."n" = '1'::integer) AND (NEW."n" = '1'::integer) AND (OLD."s" IS DISTINCT FROM NEW."s")"""
+    )
 
 
 def test_where_there_is_nothing_to_ask() -> None:

@@ -64,8 +64,8 @@ async def connection(own_database: Database) -> AsyncIterator[Connection]:
 
 async def test_what_is_right_is_left_alone(own_database: Database, connection: Connection, said: Said) -> None:
     """Installing again does nothing; a rule that changed has its triggers mended, a rule that is gone loses them."""
-    assert await install(connection, [JOBS, PARTS], say=said.append) == 5
-    assert len(said.about(": makes ")) == 5
+    assert await install(connection, [JOBS, PARTS], say=said.append) == 6
+    assert len(said.about(": makes ")) == 6
     assert await install(connection, [JOBS, PARTS], say=said.append) == 0
     assert said == []
     changed = Rule(table="parts", channel="parts", data=["id"], event="INSERT", filter="id=gt.1")
@@ -146,7 +146,7 @@ async def test_uninstall_leaves_the_database_as_it_was(own_database: Database) -
     own_database.run("INSERT INTO jobs VALUES (1, 1, 'open'); INSERT INTO p VALUES (1)")
     assert own_database.run(CATALOG) != before
     said = Said()
-    assert await uninstall(connection, say=said.append) == 9
+    assert await uninstall(connection, say=said.append) == 10
     assert said[-1] == "schema headwater: dropped"
     assert own_database.run(CATALOG) == before
     assert await uninstall(connection, say=said.append) == 0

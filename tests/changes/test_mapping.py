@@ -52,12 +52,23 @@ def test_each_operation_becomes_an_event() -> None:
 
 
 def test_a_row_that_moves_is_told_to_both_channels() -> None:
-    """The new one first; a channel that stays the same gets it once, and one that names the old row by itself stays."""
-    rule = Rule(table="jobs", channel=["project:{project_id}", "all", "was:{$old.project_id}"], data=["id"])
-    update = row("U", {"id": 1, "project_id": 6}, {"project_id": 5})
-    assert [channel for channel, _, _ in mapped(rule, update)] == ["project:6", "all", "was:5", "project:5"]
-    unmoved = row("U", {"id": 1, "project_id": 5}, {"project_id": 5})
-    assert [channel for channel, _, _ in mapped(rule, unmoved)] == ["project:5", "all", "was:5"]
+    """The old one gets the row as it was, and nothing of the new one; channels where the row still is get only the update."""
+    rule = Rule(
+        table="jobs",
+        channel=["project:{project_id}", "user:{user_id}", "all"],
+        data={"id": "id", "text": "text", "now": "{$new.text}"},
+        old=["text"],
+        permissions=["of.{project_id}"],
+    )
+    old = {"id": 1, "text": "ours", "project_id": 5, "user_id": 7}
+    new = {"id": 1, "text": "theirs", "project_id": 6, "user_id": 7}
+    mapper = Mapper([rule])
+    (left,) = mapper(row("M", {"project_id": 6, "user_id": 7, "text": "theirs"}, old))
+    assert (left.channel, left.type, left.permissions) == ("project:5", "leave", {"of.5"})
+    assert json.loads(left.data) == {"id": 1, "text": "ours", "now": None, "old": {"text": "ours"}}
+    assert [draft.channel for draft in mapper(row("U", new, {"text": "ours"}))] == ["project:6", "user:7", "all"]
+    assert mapper(row("M", new, {**old, "project_id": None})) == ()
+    assert mapper.unaddressed == 0
 
 
 def test_a_rule_with_leave_tells_the_old_channel_that_the_row_has_left() -> None:
@@ -71,12 +82,12 @@ def test_a_rule_with_leave_tells_the_old_channel_that_the_row_has_left() -> None
 
 
 def test_a_channel_whose_column_is_null_gets_nothing() -> None:
-    """The row belongs to nobody; if it belonged to somebody before, that channel is told."""
+    """The row belongs to nobody; if it belonged to somebody before, that channel is told that it has left."""
     mapper = Mapper([Rule(table="jobs", channel="project:{project_id}")])
     assert mapper(row("I", {"project_id": None})) == ()
     assert mapper.unaddressed == 1
-    (draft,) = mapper(row("U", {"project_id": None}, {"project_id": 5}))
-    assert draft.channel == "project:5"
+    (draft,) = mapper(row("M", {"project_id": None}, {"project_id": 5}))
+    assert (draft.channel, draft.type) == ("project:5", "leave")
     assert (mapper.events, mapper.unaddressed, mapper.dead) == (1, 1, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from headwater.changes.rules import Rule, check_rules
 from headwater.changes.templates import parse_template
 from headwater.errors import InvalidInput
 
-INSERT, UPDATE, DELETE, TRUNCATE, LEAVE = Operation
+INSERT, UPDATE, DELETE, TRUNCATE, LEAVE, MOVE = Operation
 
 
 def test_the_smallest_rule() -> None:
@@ -24,7 +25,7 @@ def test_the_smallest_rule() -> None:
         DELETE: ("jobs.delete",),
     }
     assert (rule.schema, rule.name, rule.tests, rule.shape) == ("public", "jobs", (), {})
-    assert [rule.captured(operation) for operation in Operation] == [((), ())] * 5
+    assert [rule.captured(operation) for operation in Operation] == [((), ())] * 6
 
 
 @pytest.mark.parametrize(
@@ -54,20 +55,37 @@ def test_which_columns_leave_the_database() -> None:
     )
     row = {"id", "project_id", "kind", "team"}
     assert [set(side) for side in rule.captured(INSERT)] == [row | {"status"}, set()]
-    assert [set(side) for side in rule.captured(UPDATE)] == [row | {"status"}, {"status", "total", "project_id"}]
+    assert [set(side) for side in rule.captured(UPDATE)] == [row | {"status"}, {"status", "total"}]
     assert [set(side) for side in rule.captured(DELETE)] == [set(), row | {"status", "total"}]
     assert rule.moving_columns == ("project_id",)
 
 
 def test_a_rule_with_leave_tells_the_old_channel_by_an_event_of_its_own() -> None:
-    """So an UPDATE needs nothing of the old row."""
+    """So an UPDATE needs nothing of the old row, and the new row gives only what says where it is now."""
     rule = Rule(table="jobs", channel="project:{project_id}", leave=True, data=["id"])
     assert rule.leave == "leave"
     assert rule.types[LEAVE] == parse_template("leave")
     assert rule.captured(UPDATE) == (("project_id", "id"), ())
     assert rule.captured(LEAVE) == ((), ("project_id", "id"))
+    assert rule.captured(MOVE) == (("project_id",), ("project_id", "id"))
     assert Rule(table="jobs", channel="all", filter="a=eq.1", leave="gone").leave == "gone"
-    assert Rule(table="jobs", channel="all", leave=False).leave is None
+
+
+def test_what_a_rule_tells_of_leaving() -> None:
+    """That a row has moved, unless it says no; that a row does not match any more, only if it says so."""
+
+    def leavings(**given: Any) -> tuple[Operation, ...]:
+        rule = Rule(**{"table": "jobs", "channel": "project:{project_id}", **given})
+        assert (LEAVE in rule.types) == bool(rule.leavings)
+        assert replace(rule).leavings == rule.leavings
+        return rule.leavings
+
+    assert leavings() == leavings(leave=True) == leavings(filter="a=eq.1") == (MOVE,)
+    assert leavings(leave=True, filter="a=eq.1") == (LEAVE, MOVE)
+    assert leavings(leave=True, filter="a=eq.1", channel="all") == (LEAVE,)
+    assert leavings(leave=False, filter="a=eq.1") == leavings(channel="all", filter="a=eq.1") == ()
+    assert leavings(event="INSERT") == leavings(channel="project:{$new.project_id}") == ()
+    assert leavings(leave=True, event="INSERT") == (MOVE,)
 
 
 def test_a_function_makes_the_data() -> None:

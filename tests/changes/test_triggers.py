@@ -130,7 +130,23 @@ async def test_only_declared_columns_leave_the_table(database: Database) -> None
     database.run("UPDATE shy SET secret = 'other'")
     assert [(row.new, row.old) for row in database.captured()] == [
         ({"id": 1, "project_id": 5}, None),
-        ({"id": 1, "project_id": 5}, {"project_id": 5}),
+        ({"id": 1, "project_id": 5}, None),
+    ]
+
+
+async def test_a_row_that_moves_to_somebody_else_shows_nothing_to_who_had_it(database: Database) -> None:
+    """What leaves the table for the old channel is the row as it was, and where it is now; whatever else was asked for."""
+    database.run("CREATE TABLE moving (id int, secret text, project_id int, n int)")
+    await database.install(
+        Rule(table="moving", channel="p:{project_id}", data=["secret"], event="UPDATE", when_changed=["n"])
+    )
+    database.run("INSERT INTO moving VALUES (1, 'of 5', 5, 0)")
+    database.run("UPDATE moving SET secret = 'of 6', project_id = 6")
+    database.run("UPDATE moving SET project_id = NULL, n = 1")
+    assert [row[1:4] for row in database.captured()] == [
+        ("M", {"project_id": 6}, {"secret": "of 5", "project_id": 5}),
+        ("M", {"project_id": None}, {"secret": "of 6", "project_id": 6}),
+        ("U", {"secret": "of 6", "project_id": None}, None),
     ]
 
 

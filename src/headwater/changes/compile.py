@@ -59,7 +59,10 @@ def condition(rule: Rule, table: Table, operation: Operation) -> sql.Composable 
         case Operation.UPDATE:
             parts = [*_all(rule.tests, table, "NEW"), *_changed(rule.when_changed, table)]
         case Operation.LEAVE:
-            parts = [*_all(rule.tests, table, "OLD"), _gone(rule, table)]
+            parts = [*_all(rule.tests, table, "OLD"), _unmatched(rule, table)]
+        case Operation.MOVE:  # a row that does not match any more has left, if that is told
+            stays = _all(rule.tests, table, "NEW") if Operation.LEAVE in rule.leavings else ()
+            parts = [*_all(rule.tests, table, "OLD"), *stays, *_changed(rule.moving_columns, table)]
         case _:
             parts = []
     return raw(" AND ").join(raw("({})").format(part) for part in parts) if parts else None
@@ -69,11 +72,8 @@ def _all(tests: Iterable[Test], table: Table, row: str) -> Iterator[sql.Composab
     return (_test(test, table.column(test.column), row) for test in tests)
 
 
-def _gone(rule: Rule, table: Table) -> sql.Composable:
-    """The new row is not where the old one was: it does not match, or belongs to another channel."""
-    parts: list[sql.Composable] = [raw("({}) IS NOT TRUE").format(test) for test in _all(rule.tests, table, "NEW")]
-    parts += [_differs(table.column(name)) for name in rule.moving_columns]
-    return raw(" OR ").join(parts)
+def _unmatched(rule: Rule, table: Table) -> sql.Composable:
+    return raw(" OR ").join(raw("({}) IS NOT TRUE").format(test) for test in _all(rule.tests, table, "NEW"))
 
 
 def _changed(names: Sequence[str], table: Table) -> Iterator[sql.Composable]:

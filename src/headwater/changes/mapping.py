@@ -29,6 +29,7 @@ DEAD: Final = "$changes:dead"
 ADMIN: Final = "headwater.admin"
 
 _OPERATIONS: Final = {operation[0]: operation for operation in Operation}  # as triggers write them
+_MOVE: Final = Operation.MOVE[0]
 
 log = logging.getLogger("headwater.changes")
 
@@ -66,7 +67,7 @@ class Mapper:
             log.warning("row %d of rule %s cannot be mapped: %r", row.seq, rule.name, error)
             return (_dead(rule, row, error),)
         self.events += len(drafts)
-        self.unaddressed += not drafts
+        self.unaddressed += not drafts and row.op != _MOVE  # which may have come from nowhere
         return drafts
 
 
@@ -97,6 +98,8 @@ def _drafts(rule: Rule, change: Change) -> Iterator[Draft]:
             fix="see what `headwater pg doctor` says of it",
         )
     channels = _channels(rule, change)
+    if change.operation is Operation.MOVE:
+        change = msgspec.structs.replace(change, operation=Operation.LEAVE, new=None)
     if not channels:
         return
     data = _data(rule, change)
@@ -109,12 +112,13 @@ def _drafts(rule: Rule, change: Change) -> Iterator[Draft]:
 
 
 def _channels(rule: Rule, change: Change) -> tuple[str, ...]:
-    """Where it goes: to the row's channels, and if it has moved, also to those it has come from, unless these are told by
-    an event of their own (`leave`)."""
+    """Where it goes: to the row's channels, as they are called after the change. A row that moves is told of by two changes:
+    this one comes from another trigger, and goes to the channels that the row was in and is not in now."""
     found = [template.fill_name(change) for template in rule.channels]
-    if change.operation is Operation.UPDATE and not rule.leave:
-        before = msgspec.structs.replace(change, new=None)
-        found += [template.fill_name(before) for template in rule.channels if _may_move(template)]
+    if change.operation is Operation.MOVE:
+        before, now = msgspec.structs.replace(change, new=None), set(found)
+        found = [template.fill_name(before) for template in rule.channels if _may_move(template)]
+        found = [channel for channel in found if channel not in now]
     return tuple(dict.fromkeys(check_channel(channel) for channel in found if channel is not None))
 
 

@@ -55,8 +55,10 @@ class Rule:
         columns: with a function, the columns that it gets of the row. No others leave the database.
         old: columns of which the event also gets the values before an UPDATE, under `old`.
         permissions: templates of what a principal must hold to see the event.
-        leave: the type of an event that tells a channel that a row has left it: it no longer matches the filter, or the
-            columns in the channel's name have changed. True for `leave`. It has the row's data as it was before.
+        leave: the type of the event that tells a channel that a row has left it: it no longer matches the filter, or the
+            columns in the channel's name have changed. True for `leave`. It has the row's data as it was before, and nothing
+            of the new one, which may be somebody else's by now. By default only a change of the channel's name is told,
+            as `leave`; False for never.
         big_numbers: `text` makes texts of bigint and numeric columns, which JavaScript would round.
         max_bytes: of a row's declared columns; of a larger row, the longest values are left out, and the data names them
             under `truncated`.
@@ -88,6 +90,7 @@ class Rule:
     operations: tuple[Operation, ...] = field(init=False)
     tests: tuple[Test, ...] = field(init=False)
     channels: tuple[Template, ...] = field(init=False)
+    leavings: tuple[Operation, ...] = field(init=False)
     types: Mapping[Operation, Template] = field(init=False)
     needed: tuple[Template, ...] = field(init=False)
     shape: Shape | None = field(init=False)
@@ -114,9 +117,12 @@ class Rule:
             case Operation.INSERT:
                 return new, ()
             case Operation.UPDATE:
-                return new, old if self.leave else _once([*old, *self.moving_columns])
+                return new, old
             case Operation.TRUNCATE:
                 return (), ()
+            case Operation.MOVE:
+                places = [place for channel in self.channels for place in channel.places]
+                return _once(place.name for place in places if place.side in ("row", "new")), _once([*row, *old])
             case _:
                 return (), _once([*row, *old])
 
@@ -157,15 +163,18 @@ def _checked(rule: Rule) -> Iterator[tuple[str, Any]]:
         _check_identifier("schema", rule.schema)
         operations = _operations(rule.event)
         channels = tuple(_channel(text) for text in _texts("channel", rule.channel, alone=True))
-        types = _types(rule, operations)
+        tests = parse_filter(rule.filter)
+        leavings = _leavings(rule, operations, channels, has_filter=bool(tests))
+        types = _types(rule, operations, is_left=bool(leavings))
         found: dict[str, Any] = {
             "operations": operations,
             "channels": channels,
+            "leavings": leavings,
             "types": types,
-            "tests": parse_filter(rule.filter),
+            "tests": tests,
             "needed": tuple(_permission(text) for text in _texts("permissions", rule.permissions)),
             "shape": _shape(rule),
-            "leave": types[Operation.LEAVE].pieces[0] if Operation.LEAVE in types else None,
+            "leave": types[Operation.LEAVE].pieces[0] if rule.leave else rule.leave,
             "name": _name(rule, types),
         }
         for columns in ("when_changed", "columns", "old"):
@@ -220,7 +229,19 @@ def _permission(text: str) -> Template:
     return template
 
 
-def _types(rule: Rule, operations: Iterable[Operation]) -> dict[Operation, Template]:
+def _leavings(
+    rule: Rule, operations: Iterable[Operation], channels: Iterable[Template], *, has_filter: bool
+) -> tuple[Operation, ...]:
+    """How a row may leave a channel, as far as the rule tells of it."""
+    may_move = any(place.side == "row" for channel in channels for place in channel.places)
+    if rule.leave is None:
+        return (Operation.MOVE,) if may_move and Operation.UPDATE in operations else ()
+    if not rule.leave:
+        return ()
+    return (*([Operation.LEAVE] if has_filter else []), *([Operation.MOVE] if may_move else []))
+
+
+def _types(rule: Rule, operations: Iterable[Operation], *, is_left: bool) -> dict[Operation, Template]:
     """A template for each operation, and for leaving."""
     types: dict[Operation, Template] = {}
     for operation in operations:
@@ -233,8 +254,8 @@ def _types(rule: Rule, operations: Iterable[Operation]) -> dict[Operation, Templ
         types[operation] = _type(text)
     if isinstance(rule.type, Mapping) and (unknown := set(rule.type) - set(types)):
         raise InvalidInput(f"type speaks of {', '.join(map(str, unknown))!r:.100}", expected=f"only {', '.join(types)}")
-    if rule.leave:
-        types[Operation.LEAVE] = _type("leave" if rule.leave is True else rule.leave)
+    if is_left or rule.leave:
+        types[Operation.LEAVE] = _type("leave" if rule.leave in (None, True) else rule.leave)
         if any(types[Operation.LEAVE].places):
             raise InvalidInput(f"leave is {rule.leave!r:.100}", expected="a type that is always the same, or true")
     return types
@@ -301,7 +322,7 @@ def _check_together(rule: Rule) -> None:
         raise InvalidInput("when_changed is given for a rule without UPDATE", expected="UPDATE among its events")
     if ANY_COLUMN in rule.when_changed and len(rule.when_changed) > 1:
         raise InvalidInput("when_changed has * and columns", expected="* alone, or columns")
-    if rule.leave and not (rule.tests or rule.moving_columns):
+    if rule.leave and not rule.leavings:
         raise InvalidInput(
             "leave is given, and no row can ever leave", expected="a filter, or columns in the name of the channel"
         )

@@ -73,7 +73,7 @@ def triggers(rule: Rule, table: Table, *, home: str, version: int) -> Iterator[T
     Raises:
         InvalidInput: a column is not there, or a test of the filter does not suit its type.
     """
-    for operation in (*rule.operations, *([Operation.LEAVE] if rule.leave else [])):
+    for operation in (*rule.operations, *rule.leavings):
         name = trigger_name(home, rule.name, operation)
         function = sql.Identifier(home, name)
         parts: list[sql.Composed] = [
@@ -120,7 +120,7 @@ def _trigger(
     when = condition(rule, table, operation)
     parts: dict[str, sql.Composable] = {
         "trigger": sql.Identifier(name),
-        "event": raw("UPDATE" if operation is Operation.LEAVE else operation.value),
+        "event": raw("UPDATE" if operation in (Operation.LEAVE, Operation.MOVE) else operation.value),
         "table": sql.Identifier(table.schema, table.name),
         "level": raw("STATEMENT" if operation is Operation.TRUNCATE else "ROW"),
         "condition": raw("") if when is None else raw("\nWHEN ({})").format(when),
@@ -149,7 +149,7 @@ def _body(rule: Rule, table: Table, operation: Operation, home: str) -> str:
 
 def _projection(rule: Rule, table: Table, operation: Operation, captured: dict[str, tuple[str, ...]]) -> sql.Composable:
     """What fills `new_row` and `old_row` from the declared columns."""
-    sides = {"NEW": ("INSERT", "UPDATE"), "OLD": ("UPDATE", "DELETE", "LEAVE")}
+    sides = {"NEW": ("INSERT", "UPDATE", "MOVE"), "OLD": ("UPDATE", "DELETE", "LEAVE", "MOVE")}
     assignments, pieces, limits = [], [], []
     for side, row in (("NEW", raw("new_row")), ("OLD", raw("old_row"))):
         names = captured[side]
