@@ -12,7 +12,6 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from psycopg import AsyncConnection
@@ -61,7 +60,8 @@ class Session:
         self._duties = duties
         self._lost = lost
         self._news = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._rested = asyncio.Event()
+        self._is_stopping = False
         self._is_troubled = False
         self._failures = 0  # in a row
 
@@ -75,7 +75,8 @@ class Session:
 
     async def stop(self) -> None:
         """Return when the session has ended."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._rested.set()
         self.wake()
         await asyncio.wait([self._task], timeout=CLOSING)
         self._link.cut()
@@ -84,7 +85,7 @@ class Session:
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._is_stopping:
             try:
                 await self._serve()
             except Exception as error:  # of any kind: the session must come back
@@ -93,7 +94,8 @@ class Session:
             await self._link.close()
             longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures, 10))
             self._failures += 1
-            await _within(random.uniform(0, longest), self._stopping)  # whatever else happens
+            await _until(self._rested, random.uniform(0, longest))  # whatever else happens
+            self._rested.clear()
 
     async def _serve(self) -> None:
         connection = await self._link.use()
@@ -102,7 +104,7 @@ class Session:
         for duty in self._duties:
             await duty.begin(self.is_told)
         self._note_trouble(None)
-        while not self._stopping.is_set():
+        while not self._is_stopping:
             self._news.clear()
             pause = min([await duty.step() for duty in self._duties])
             self._failures = 0
@@ -141,7 +143,7 @@ class Session:
         loop = asyncio.get_running_loop()
         loop.add_reader(connection.fileno(), self._news.set)
         try:
-            await _within(seconds, self._news)
+            await _until(self._news, seconds)
         finally:
             loop.remove_reader(connection.fileno())
         connection.pgconn.consume_input()  # also finds out that the server has gone
@@ -160,11 +162,13 @@ class Session:
         self._is_troubled = error is not None
 
 
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Return when the event happens, or after so many seconds."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event happens. It does so by itself after so many seconds."""
+    timer = asyncio.get_running_loop().call_later(seconds, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
 
 
 def _hear(connection: AsyncConnection[Any]) -> None:
