@@ -59,7 +59,17 @@ def test_a_url_that_names_no_redis_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        *("prefix=", "prefix={a", "prefix=a}b", "prefix={}", "prefix=a%20b", "wait=0", "wait=soon", "timeout=-1"),
+        *(
+            "prefix=",
+            "prefix={a",
+            "prefix=a}b",
+            "prefix={}",
+            "prefix=a%20b",
+            "prefix=a%0A",
+            "wait=0",
+            "wait=soon",
+            "timeout=-1",
+        ),
         *("protocol=4", "ssl_check_hostname=maybe", "nonsense=1", "wait", "prefix={a}{b}"),
     ],
 )
@@ -70,7 +80,14 @@ def test_a_malformed_option_is_refused(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://u:secret@", "redis://u:secret@h/x", "redis://u:secret@h?wait=x", "redis://:secret@h#"]
+    "url",
+    [
+        "redis://u:secret@",
+        "redis://u:secret@h/x",
+        "redis://u:secret@h?wait=x",
+        "redis://:secret@h#",
+        "redis://h?sentinel_password=a&secret",
+    ],
 )
 def test_no_error_shows_the_password(url: str) -> None:
     """Whatever else is wrong with the URL."""

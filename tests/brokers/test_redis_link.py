@@ -145,6 +145,18 @@ async def test_a_wrong_login_is_refused_at_once(version: Version, protocol: int)
             assert (await store.head()).seq == 1
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_user_without_a_password_is_that_user(version: Version) -> None:
+    """And not the default one, who may do everything."""
+    async with running_redis("user guest on nopass ~* &* +@all -publish", version=version) as server:
+        url = server.url()
+        await refused(url.replace("//", "//nobody@"), "does not accept this user name and password")
+        async with opened(url) as store, opened(url.replace("//", "//guest@")) as guests:
+            await put(store)
+            with pytest.raises(ConfigurationError, match="may not do what a broker must"):
+                await put(guests)
+
+
 async def test_a_database_that_does_not_exist_is_refused(redis_servers: SharedServers) -> None:
     """At once."""
     await refused(redis_servers.server().url(99, prefix="x"), "refuses the login.*DB index is out of range")

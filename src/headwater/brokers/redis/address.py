@@ -56,9 +56,9 @@ class Options(_Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
         sentinel_username, sentinel_password: how to log in at the Sentinels, which have passwords of their own.
     """
 
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[^{}\s]*(\{[^{}\s]+\}[^{}\s]*)?$", min_length=1, max_length=200)] = (
-        "headwater"
-    )
+    prefix: Annotated[
+        str, msgspec.Meta(pattern=r"^[^{}\s]*(\{[^{}\s]+\}[^{}\s]*)?\Z", min_length=1, max_length=200)
+    ] = "headwater"
     wait: _Seconds = 5.0
     timeout: _Seconds = 5.0
     protocol: Literal[2, 3] = 3
@@ -77,7 +77,8 @@ class Target(_Discreet, frozen=True, kw_only=True):
         hosts: names (or addresses) and ports, to be tried in turn: of Redis, of some nodes of one cluster, or of Sentinels.
         master: the Sentinels' name for what they watch; None without Sentinels.
         db: number of the database.
-        username, password: None to not log in.
+        username, password: None to not log in. A user without a password logs in, too: Redis knows such users, and nobody is
+            to be taken for the default one by mistake.
         tls: whether the connections are encrypted.
     """
 
@@ -152,7 +153,14 @@ def _database(text: str) -> int:
 def _options(query: str) -> Options:
     try:
         given: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:  # which repeats what has no value: it may be the rest of a password with an & in it
+        raise _malformed("one of them has no value") from None
+    try:
         return msgspec.convert(given, Options, strict=False)
-    except (ValueError, msgspec.ValidationError) as error:
-        known = ", ".join(Options.__struct_fields__)
-        raise ConfigurationError(f"the options of the broker's URL are malformed: {error}", expected=known) from error
+    except msgspec.ValidationError as error:
+        raise _malformed(str(error)) from error
+
+
+def _malformed(why: str) -> ConfigurationError:
+    known = ", ".join(Options.__struct_fields__)
+    return ConfigurationError(f"the options of the broker's URL are malformed: {why}", expected=known)

@@ -154,7 +154,7 @@ class Link:
         line.life = self._calls.entered(reply).life
 
     async def _greet(self, line: Line, username: str | None, password: str | None) -> Mapping[bytes, Any]:
-        login = ("AUTH", username or "default", password) if password is not None else ()
+        login = ("AUTH", username or "default", password or "") if username or password else ()
         try:
             reply = await line.ask("HELLO", self._options.protocol, *login, "SETNAME", "headwater")
         except Refused as refused:
