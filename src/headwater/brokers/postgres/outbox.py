@@ -18,7 +18,7 @@ from headwater.event import Draft
 PUBLISHED = "p"
 CHANGED = "c"
 REFUSED = "$refused"
-"""The channel that tells of rows that could not become events."""
+"""The channel that tells operators of rows that could not become events."""
 
 _log = logging.getLogger("headwater.brokers.postgres")
 
@@ -85,7 +85,7 @@ def refusal(row: Row, error: Exception) -> Draft:
     told: dict[str, Any] = {"outbox": row.seq, "time": row.time, "error": why[:1000]}
     named = {"channel": row.channel, "type": row.type, "source": row.source, "op": row.op}
     told.update({name: value[:200] for name, value in named.items() if value is not None})
-    return Draft.json(REFUSED, "refused", told)
+    return Draft.json(REFUSED, "refused", told, permissions=["headwater.admin"])
 
 
 def _published(row: Row) -> Draft:

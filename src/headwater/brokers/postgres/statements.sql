@@ -146,7 +146,8 @@ WHERE w.total - w.size < %(bytes)s ORDER BY o.seq
 
 -- name: last_given
 -- The newest number that was given to a row of the outbox, whatever has become of it.
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM headwater.outbox_seq_seq
+SELECT coalesce((SELECT s.last_value FROM pg_sequences AS s
+    WHERE s.schemaname = 'headwater' AND s.sequencename = 'outbox_seq_seq'), 0)
 
 -- name: writers
 -- The transactions that have put something into the outbox and are not over yet: they hold this lock till their end.
