@@ -21,10 +21,14 @@ pytest.register_assert_rewrite("headwater.testing")
 pytest.register_assert_rewrite(*(f"tests.{path.name}" for path in Path(__file__).parent.iterdir() if path.is_dir()))
 
 own_coverage = None
-if "--own-coverage" in sys.argv:  # before options are parsed, because other conftests import what is to be measured
+# Before options are parsed, because other conftests import what is to be measured. A worker of pytest-xdist has no command
+# line of its own: it is told by the environment, which the processes of its tests must not inherit.
+if os.environ.pop("OWN_COVERAGE", None) or "--own-coverage" in sys.argv:
     from tests.support.own_coverage import OwnCoverage
 
     own_coverage = OwnCoverage()
+    if "--own-coverage" in sys.argv:
+        os.environ["OWN_COVERAGE"] = "1"
 
 # The suite gives the same verdict on the same code, so its random inputs are the same each time; `make fuzz` looks for
 # new ones. No deadline: a busy machine is not a defect.

@@ -2,13 +2,17 @@
 
 Covered by accident, while something else is tested, is not tested. A run notes for every line which test file ran it; each
 module is then judged by its own files' share. Knows coverage.py and pytest; which files are whose says `mirror`.
+
+With pytest-xdist (`-n 2 --dist loadfile`) each worker measures, and sends the controller what it has; the controller judges.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
@@ -18,6 +22,8 @@ from tests.support.source import ROOT, modules, shown
 
 NOT_WHOLE: dict[str, str] = {}
 """Modules that need not be covered wholly by their own test files, and why."""
+
+_SENT = "own_coverage"
 
 
 class OwnCoverage:
@@ -45,9 +51,23 @@ class OwnCoverage:
         yield
         self._measurement.switch_context("")
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Take what a worker has measured. One that crashed has sent nothing, and its crash fails the run."""
+        if sent := getattr(node, "workeroutput", {}).get(_SENT):
+            files, data = sent
+            self._files |= set(map(Path, files))
+            measured = coverage.CoverageData(no_disk=True)
+            measured.loads(base64.b85decode(data))
+            self._measurement.get_data().update(measured)
+
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Judge; a fault fails a run that has passed so far."""
         self._measurement.stop()
+        if (output := getattr(session.config, "workeroutput", None)) is not None:
+            data = base64.b85encode(self._measurement.get_data().dumps()).decode()
+            output[_SENT] = (sorted(map(str, self._files)), data)
+            return
         self._judged = [
             module for module in modules() if needs_mirror(module) and self._files >= set(mirrors_of(module))
         ]
