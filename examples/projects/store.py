@@ -15,8 +15,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from examples.projects.changes import RULES
-from headwater.brokers.postgres import Snapshot, parse, position
-from headwater.changes.install import connect, install
+from headwater.brokers.postgres import Snapshot, position
+from headwater.changes import install_rules
 from headwater.errors import NotFound, Unavailable
 
 SCHEMA: Final = Path(__file__).parent / "schema.sql"
@@ -61,11 +61,7 @@ class Store:
         async with self._transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext('examples.projects'))")
             await connection.execute(SCHEMA.read_bytes())
-        own = await connect(parse(self._url))
-        try:
-            await install(own, RULES, say=lambda line: None)
-        finally:
-            await own.close()
+        await install_rules(self._url, RULES)
 
     async def state(self, project: str) -> tuple[dict[str, Any], Snapshot]:
         """Everything of a project, and the position of the log that belongs to exactly this state."""

@@ -235,8 +235,8 @@ def test_when_changed() -> None:
 
 
 def test_leaving() -> None:
-    """The old row matched, and the new one does not; or it does, and belongs to another channel. Where nobody is told of a row
-    that does not match any more, a row that has moved may match or not."""
+    """The old row matched, and the new one does not; or it does, and belongs to another channel. Where nobody is told of a
+    row that does not match any more, a row that has moved may match or not."""
     assert compiled("n=eq.1", Operation.LEAVE, leave=True) == (
         """(OLD."n" = '1'::integer) AND ((NEW."n" = '1'::integer) IS NOT TRUE)"""
     )

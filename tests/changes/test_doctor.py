@@ -197,3 +197,15 @@ async def test_servers(version: int, grade: Grade, text: str) -> None:
     assert server.text.startswith(text)
     assert pooler == Finding(Grade.BAD, pooler.text)
     assert "lends its sessions out" in pooler.text
+
+
+@NEWEST
+async def test_a_role_that_is_named_like_the_schema(own_database: Database, connection: Connection) -> None:
+    """Its tables would be made in it."""
+    own_database.run("ALTER SCHEMA headwater RENAME TO " + own_database.name)
+    own_database.run(f"CREATE ROLE {own_database.name}")
+    try:
+        findings = await examine(connection, [], own_database.name)
+        assert any("names: a role is named" in finding.text for finding in findings if finding.grade is Grade.BAD)
+    finally:
+        own_database.run(f"DROP ROLE {own_database.name}")

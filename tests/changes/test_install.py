@@ -12,10 +12,11 @@ import pytest
 from headwater.brokers.postgres.address import parse
 from headwater.changes import Rule
 from headwater.changes import install as module
-from headwater.changes.install import as_script, connect, install, is_ours, uninstall
+from headwater.changes.install import as_script, check_namesake, connect, install, is_ours, uninstall
 from headwater.changes.table import Connection
 from headwater.errors import BrokerUnavailable, ConfigurationError, InvalidInput
 from tests.changes.database import NEWEST, Database, seen
+from tests.support.waiting import until
 
 CATALOG = """
 SELECT 'class', n.nspname, c.relname, c.relkind::text || coalesce(c.relacl::text, '') FROM pg_class AS c
@@ -275,3 +276,63 @@ async def test_a_database_that_cannot_be_reached(url: str, kind: Any) -> None:
     """The error says why."""
     with pytest.raises(kind):
         await connect(parse(url))
+
+
+async def test_what_is_not_ours_is_not_dropped(own_database: Database, connection: Connection) -> None:
+    """Whatever somebody else has put into the schema, or made of what is in it, stays; and so does the rest of it then."""
+    await install(connection, [PARTS], say=lambda line: None)
+    for make, drop, told in [
+        ("TABLE headwater.users (id int)", "TABLE headwater.users", "table headwater.users"),
+        ("VIEW public.tail AS SELECT * FROM headwater.log", "VIEW public.tail", "view public.tail"),
+        (
+            "FUNCTION headwater.publish(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "FUNCTION headwater.publish(int)",
+            "publish",
+        ),
+    ]:
+        own_database.run(f"CREATE {make}")
+        with pytest.raises(ConfigurationError, match=f"something is not ours: .*{told}"):
+            await uninstall(connection, say=lambda line: None)
+        assert own_database.run("SELECT count(*) FROM headwater.log") == [0]
+        own_database.run(f"DROP {drop}")
+    await uninstall(connection, say=lambda line: None)
+    assert not await is_ours(connection, "headwater")
+
+
+async def test_a_role_that_is_named_like_the_schema(own_database: Database, connection: Connection) -> None:
+    """Its names without a schema would mean ours. It may be there if its search path says otherwise."""
+    role = own_database.name  # roles belong to the whole server
+    own_database.run(f"CREATE ROLE {role}")
+    try:
+        for act in (install(connection, [PARTS], home=role), as_script(connection, [PARTS], home=role)):
+            with pytest.raises(ConfigurationError, match=r"a role is named '.*', as the schema is"):
+                await act
+        assert not await is_ours(connection, role)
+        own_database.run(f"""ALTER ROLE {role} SET search_path = app, "$user" """)
+        with pytest.raises(ConfigurationError, match="search_path = public"):
+            await check_namesake(connection, role)
+        own_database.run(f"ALTER ROLE {role} IN DATABASE {role} SET search_path = app")
+        await check_namesake(connection, role)
+        own_database.run(f"ALTER ROLE {role} RESET search_path; ALTER ROLE {role} IN DATABASE {role} RESET search_path")
+        own_database.run(f"ALTER DATABASE {role} SET search_path = public")
+        await check_namesake(connection, role)
+    finally:
+        own_database.run(f"DROP ROLE {role}")
+
+
+@NEWEST
+async def test_a_connection_that_is_of_no_use_is_closed(
+    own_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first statement failed, or whoever wanted it has gone meanwhile."""
+    monkeypatch.setattr(module, "_SESSION", "SELECT 1 / 0")
+    with pytest.raises(BrokerUnavailable, match="division by zero"):
+        await connect(parse(own_database.url))
+    monkeypatch.setattr(module, "_SESSION", "SELECT pg_sleep(60)")
+    task = asyncio.create_task(connect(parse(own_database.url)))
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    await until(lambda: own_database.run(f"{others} AND state = 'active'") == [1], "the statement runs")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: own_database.run(others) == [0], "the session is gone")

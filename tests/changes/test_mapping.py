@@ -64,7 +64,7 @@ def test_a_row_that_moves_is_told_to_both_channels() -> None:
     new = {"id": 1, "text": "theirs", "project_id": 6, "user_id": 7}
     mapper = Mapper([rule])
     (left,) = mapper(row("M", {"project_id": 6, "user_id": 7, "text": "theirs"}, old))
-    assert (left.channel, left.type, left.permissions) == ("project:5", "leave", {"of.5"})
+    assert (left.channel, left.type, left.permissions) == ("project:5", "leave", frozenset({"of.5"}))
     assert json.loads(left.data) == {"id": 1, "text": "ours", "now": None, "old": {"text": "ours"}}
     assert [draft.channel for draft in mapper(row("U", new, {"text": "ours"}))] == ["project:6", "user:7", "all"]
     assert mapper(row("M", new, {**old, "project_id": None})) == ()

@@ -14,8 +14,8 @@ import msgspec
 
 
 class Operation(StrEnum):
-    """What was done to the table. `LEAVE` is an UPDATE, seen from where the row no longer belongs: it does not match any more,
-    or (`MOVE`, which is a LEAVE by the time anybody is told) it belongs to another channel."""
+    """What was done to the table. `LEAVE` is an UPDATE, seen from where the row no longer belongs: it does not match any
+    more, or (`MOVE`, which is a LEAVE by the time anybody is told) it belongs to another channel."""
 
     INSERT = "INSERT"
     UPDATE = "UPDATE"

@@ -13,12 +13,12 @@ import psycopg
 
 from headwater.brokers.base import Finding, Grade
 from headwater.brokers.postgres.sql import migrations, quoted
-from headwater.changes.install import is_ours, wanted
+from headwater.changes.install import check_namesake, is_ours, wanted
 from headwater.changes.installed import Installed, read_installed
 from headwater.changes.rules import Rule, check_rules
 from headwater.changes.table import Connection
 from headwater.changes.triggers import Trigger
-from headwater.errors import InvalidInput
+from headwater.errors import ConfigurationError, InvalidInput
 
 SOUND_MINORS: Final = {18: 2, 17: 8, 16: 12, 15: 16, 14: 21}
 """The first minor version of each major one in which a session that listens for long does not break LISTEN and NOTIFY
@@ -89,6 +89,10 @@ async def _schema(connection: Connection, home: str) -> AsyncIterator[Finding]:
         yield _bad(f"schema {home}: has version {applied}, this Headwater is for {newest}; run headwater pg install")
     else:
         yield _good(f"schema {home}: version {applied}")
+    try:
+        await check_namesake(connection, home)
+    except ConfigurationError as error:
+        yield _bad(f"names: {error}")
     (cache,) = await _row(connection, _SEQUENCE, outbox=f"{quoted(home)}.outbox")
     if cache != 1:
         yield _bad(

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from headwater.brokers.postgres.address import Address
 from headwater.brokers.postgres.link import explain
-from headwater.brokers.postgres.migrate import lock_key, migrate, script
+from headwater.brokers.postgres.migrate import lock_key, made, migrate, script
 from headwater.brokers.postgres.sql import check_schema
 from headwater.changes.installed import Installed, read_installed
 from headwater.changes.probe import check_values
@@ -40,6 +40,15 @@ _SESSION: Final = """
 SELECT set_config(name, value, false) FROM (
     VALUES ('search_path', 'pg_catalog'), ('TimeZone', 'UTC')
 ) AS settings (name, value)
+"""
+
+_NAMESAKE: Final = """
+SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = %(name)s AND coalesce((
+    SELECT option LIKE '%%"$user"%%' FROM pg_catalog.pg_db_role_setting AS s, unnest(s.setconfig) AS option
+    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+        AND s.setrole IN (0, r.oid) AND option LIKE 'search_path=%%'
+    ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1
+), true)
 """
 
 Say = Callable[[str], object]
@@ -69,7 +78,11 @@ async def connect(address: Address) -> Connection:
         connection = await psycopg.AsyncConnection.connect(
             autocommit=True, prepare_threshold=None, **{**address.parameters, "options": ""}
         )
-        await connection.execute(_SESSION)
+        try:
+            await connection.execute(_SESSION)
+        except BaseException:
+            await connection.close()
+            raise
     except psycopg.Error as error:
         raise explain(error, address, opening=True) from error
     return connection
@@ -90,11 +103,12 @@ async def install(
 
     Raises:
         InvalidInput: a rule does not fit its table. Nothing was done.
-        ConfigurationError: the role may not do it, or the server is too old.
+        ConfigurationError: the role may not do it, the server is too old, or a role is named like the schema.
         BrokerUnavailable: a table is locked for too long. What was said to be done is done.
     """
     rules = check_rules(rules)
     await wanted(connection, rules, home)  # a rule that does not fit is to be found before anything is done
+    await check_namesake(connection, home)
     with _explained():
         for name in await migrate(connection, home):
             say(f"schema {home}: {name}")
@@ -107,15 +121,37 @@ async def uninstall(
     """Take away all triggers, and then the schema with the log in it, unless that is to be kept.
 
     Raises:
-        ConfigurationError: the role may not do it, or the schema is somebody else's.
+        ConfigurationError: the role may not do it; or something that is not ours is in the schema, or uses what is. Then
+            the schema is as it was.
         BrokerUnavailable: a table is locked for too long.
     """
     done = await _apply(connection, await plan(connection, (), home), home, say, patience)
     if not keep_log and await is_ours(connection, home):
-        with _explained():
-            await connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(home)))
+        await _patiently(connection, Step(f"schema {home}", (), tuple(_demolition(home))), home, say, patience)
         say(f"schema {home}: dropped")
     return done
+
+
+def _demolition(home: str) -> Iterator[sql.Composed]:
+    """The statements that take away what is ours, by name, and then the schema, if it is empty."""
+    for kind, names in made().items():
+        things = sql.SQL(", ").join(sql.Identifier(home, name) for name in names)
+        yield sql.SQL(f"DROP {kind} IF EXISTS {{}}").format(things)
+    yield sql.SQL("DROP SCHEMA {}").format(sql.Identifier(home))
+
+
+async def check_namesake(connection: Connection, home: str) -> None:
+    """Whether nobody is named like the schema. A name without a schema would mean something in ours to that role, whose
+    search path begins with it.
+
+    Raises:
+        ConfigurationError: there is such a role.
+    """
+    if await (await connection.execute(_NAMESAKE, {"name": home})).fetchone() is not None:
+        raise ConfigurationError(
+            f"a role is named {home!r}, as the schema is: its tables would be made there, and ours stand before its own",
+            fix='set its path without "$user", ALTER ROLE ... SET search_path = public, or use another schema, ?schema=',
+        )
 
 
 async def is_ours(connection: Connection, home: str) -> bool:
@@ -226,6 +262,11 @@ def _explained() -> Iterator[None]:
     """Turns what a role may not do into a sentence."""
     try:
         yield
+    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.AmbiguousFunction) as error:
+        raise ConfigurationError(
+            f"something is not ours: {error.diag.message_primary}; {error.diag.message_detail or ''}",
+            fix="move it to another schema, or drop it; then uninstall again",
+        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(
             f"this role may not do it: {error.diag.message_primary}",
@@ -240,6 +281,7 @@ async def as_script(connection: Connection, rules: Iterable[Rule], *, home: str 
     Args:
         begin: with transactions; without, it has to be run in one, and leaves the settings of that one alone.
     """
+    await check_namesake(connection, home)
     parts = [] if await is_ours(connection, home) else [_in_transaction(script(home), begin)]
     for step in await plan(connection, check_rules(rules), home):
         comment = "".join(f"-- {step.table}: {action}\n" for action in step.actions)

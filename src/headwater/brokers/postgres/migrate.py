@@ -7,6 +7,8 @@ that may not create anything can use what somebody else has installed.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from zlib import crc32
 
 from psycopg import AsyncConnection
@@ -89,6 +91,17 @@ def script(schema: str = "headwater", applied: int = 0) -> str:
 def lock_key(schema: str, purpose: str) -> int:
     """The key of an advisory lock, which all nodes on a schema have in common and probably nobody else."""
     return crc32(b"headwater " + purpose.encode()) << 31 | crc32(schema.encode()) >> 1
+
+
+def made() -> Mapping[str, tuple[str, ...]]:
+    """The names of everything that is ours in the schema, by its kind, in an order in which it can be dropped. What belongs
+    to a table goes with it."""
+    text = "\n".join((_BEGINNING, *(each for _, _, each in migrations())))
+    kinds = ("FUNCTION", "VIEW", "TABLE")
+    return {
+        kind: tuple(dict.fromkeys(re.findall(rf"CREATE (?:OR REPLACE )?{kind} headwater\.(\w+)", text)))
+        for kind in kinds
+    }
 
 
 async def _check_server(connection: AsyncConnection[TupleRow]) -> None:
