@@ -158,7 +158,7 @@ def explain(error: Exception, address: Address, *, opening: bool = False) -> Con
     why = " ".join(str(error).split()) or type(error).__name__
     what = f"the log in {address} cannot be used: {why}"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        fix = "grant this role what it needs: headwater pg sql"
+        fix = "grant this role what it needs: see docs/howto/row-changes.md"
         return ConfigurationError(what, fix=fix) if opening else BrokerUnavailable(what, fix=fix, retry_after=5)
     for pattern, fix in _FOR_OPERATORS:
         if re.search(pattern, why):
