@@ -257,6 +257,25 @@ async def test_a_sentinel_leads_to_the_master_and_to_the_next_one() -> None:
             assert store.link._hosts[0] == ("127.0.0.1", sentinel.port)
 
 
+async def test_a_host_that_hangs_does_not_take_the_time_of_the_others(redis_servers: SharedServers) -> None:
+    """A machine that went away without a word is not asked for as long as a publish may wait, not even by who has just
+    started and knows of nothing better."""
+    server = redis_servers.server()
+    async with running_redis() as gone, running_redis() as silent:
+        gone.pause()
+        silent.pause()
+        hosts = f"127.0.0.1:{gone.port},127.0.0.1:{silent.port},127.0.0.1:{server.port}"
+        url = redis_servers.url(wait=1).replace(f"127.0.0.1:{server.port}", hosts)
+        async with opened(url) as store:
+            await put(store)
+        store = make_store(url.replace(hosts, hosts.rpartition(",")[0]))
+        with pytest.raises(BrokerUnavailable, match=r"no answer"):
+            await store.open(keeps=True)
+        await store.aclose()
+        gone.resume()
+        silent.resume()
+
+
 async def test_a_sentinel_has_a_login_of_its_own_and_knows_names() -> None:
     """What is wrong with either is said."""
     async with running_redis("requirepass r") as master:

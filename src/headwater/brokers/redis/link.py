@@ -6,6 +6,7 @@ connection checks that nothing this process knows of was lost. It must not know 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -85,11 +86,16 @@ class Link:
         return line
 
     async def _try_each(self, attempt: Callable[[Address], Any]) -> Any:
-        """What the first host says with which `attempt` succeeds."""
+        """What the first host says with which `attempt` succeeds. None of several gets the time of the others: whoever opens
+        the log waits for all of them together."""
         problem: BrokerUnavailable | None = None
+        share = self._options.wait / len(self._hosts) if len(self._hosts) > 1 else None
         for host in tuple(self._hosts):
             try:
-                result = await attempt(host)
+                async with asyncio.timeout(share):
+                    result = await attempt(host)
+            except TimeoutError:
+                problem = problem or BrokerUnavailable(f"{host[0]}:{host[1]} gave no answer", retry_after=1)
             except BrokerUnavailable as error:
                 problem = problem or error
             else:
