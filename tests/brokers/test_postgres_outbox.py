@@ -68,7 +68,7 @@ async def test_every_node_gets_what_the_leader_took(installed: str) -> None:
             await node.feed.until(lambda node=node: len(node.feed.events) == 700)  # type: ignore[misc]
         assert one[0].feed.events == two[0].feed.events
         assert {one[1].is_leader, two[1].is_leader} == {True, False}
-        taken = [broker.counters()["taken"] for _, broker in (one, two)]
+        taken = [broker.taken for _, broker in (one, two)]
         assert sorted(taken) == [0, 700]
 
 

@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from functools import partial
 from typing import Any, TypeVar
 
-from headwater.brokers.base import ChannelInfo, Feed, Page, Retention
+from headwater.brokers.base import ChannelInfo, Feed, Finding, Page, Retention
 from headwater.brokers.postgres import outbox, reads
 from headwater.brokers.postgres.address import Address
 from headwater.brokers.postgres.appends import Outcome
 from headwater.brokers.postgres.delivery import Commit, Delivery
+from headwater.brokers.postgres.examine import examine
 from headwater.brokers.postgres.leader import Leader
 from headwater.brokers.postgres.link import Failure, Link, explain
 from headwater.brokers.postgres.retention import Sweep
@@ -89,6 +90,11 @@ class PostgresBroker:
             left=self._leave,
         )
         self._reader = Link(address)
+
+    @property
+    def taken(self) -> int:
+        """Rows that this node has taken from the outbox."""
+        return 0 if self._leader is None else self._leader.taken
 
     @property
     def is_leader(self) -> bool:
@@ -262,12 +268,23 @@ class PostgresBroker:
     def counters(self) -> Mapping[str, int]:
         return {
             "overflows": self.overflows,
+            "reconnects": 0 if self._session is None else self._session.losses,
+            "lost": self._delivery.holes,
             "retries": self._writer.retries,
-            "holes": self._delivery.holes,
-            "losses": 0 if self._session is None else self._session.losses,
             "conflicts": 0 if self._target is None else self._target.conflicts,
-            "taken": 0 if self._leader is None else self._leader.taken,
         }
+
+    async def examine(self) -> Sequence[Finding]:
+        """See `headwater.brokers.base.Examinable`."""
+        self._check_open()
+        try:
+            return await self._work(self._examine())
+        except Failure as error:
+            raise explain(error, self.address) from error
+
+    async def _examine(self) -> Sequence[Finding]:
+        async with self._asking:
+            return [finding async for finding in examine(self._reader)]
 
     async def prune(self, now: int) -> int:
         self._check_open()

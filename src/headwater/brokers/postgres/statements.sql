@@ -162,6 +162,13 @@ WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.pid IS DISTI
 -- name: incarnation
 SELECT incarnation::text, epoch FROM headwater.head
 
+-- name: examine
+-- Rows of the outbox are counted up to a thousand.
+SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'), h.leader,
+    l.until > clock_timestamp(),
+    (SELECT count(*) FROM (SELECT FROM headwater.outbox AS o ORDER BY o.seq LIMIT 1000) AS counted)
+FROM headwater.head AS h, headwater.lease AS l
+
 -- name: tell
 SELECT pg_notify('headwater', %(payload)s)
 
