@@ -301,7 +301,7 @@ def grant(server: PostgresServer) -> None:
     """What the role of a hub needs, and no more."""
     server.execute("GRANT USAGE ON SCHEMA headwater TO limited")
     server.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headwater TO limited")
-    server.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA headwater TO limited")
+    server.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA headwater TO limited")
     server.execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA headwater TO limited")
 
 
