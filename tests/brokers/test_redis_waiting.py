@@ -79,9 +79,29 @@ async def test_the_end_lets_everyone_go() -> None:
 async def test_who_stops_waiting_is_forgotten(position: Position) -> None:
     """And is no trouble when the position is reached."""
     waiters = Waiters()
-    await waiters.wait(position)
+    await waiters.wait(position, at(20), at(21))
     waiters.tasks[str(position)].cancel()
-    await asyncio.wait(waiters.tasks.values())
+    await asyncio.wait([waiters.tasks[str(position)]])
     waiters.feed.restart(at(8, position.epoch))
     waiters.feed.receive([], at(9, position.epoch))
     waiters.feed.close()
+    assert len(await waiters.back()) == 3
+
+
+@pytest.mark.parametrize("epoch", ["e", "f"])
+async def test_those_who_stopped_waiting_are_not_kept_while_nothing_comes(epoch: str) -> None:
+    """A node may be deaf for hours while it goes on publishing; those who still wait are answered in order."""
+    waiters = Waiters()
+    positions = [at(seq, epoch) for seq in range(200, 100, -1)]
+    await waiters.wait(*positions)
+    for position in positions[5:]:
+        waiters.tasks[str(position)].cancel()
+    await asyncio.wait([waiters.tasks[str(position)] for position in positions[5:]])
+    assert len(waiters.feed._waiting) + len(waiters.feed._ahead) < 20
+    waiters.feed.restart(at(100, epoch))
+    waiters.feed.receive([], at(198, epoch))
+    assert {name for name in await waiters.back() if not waiters.tasks[name].cancelled()} == {
+        str(at(seq, epoch)) for seq in (196, 197, 198)
+    }
+    waiters.feed.close()
+    assert len(await waiters.back()) == 100

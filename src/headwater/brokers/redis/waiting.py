@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 
 from headwater.brokers.base import Feed
@@ -30,6 +30,7 @@ class Watched:
         self._numbers = count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap: by seq of the present epoch
         self._ahead: list[tuple[Position, asyncio.Future[None]]] = []  # of epochs that the feed has not heard of yet
+        self._abandoned = 0  # how many of those have given up since they were last looked through
 
     def begin(self, head: Position) -> None:
         """The feed starts here."""
@@ -62,7 +63,16 @@ class Watched:
             await future
         finally:
             if future.cancelled():
-                self._ahead = [(wanted, other) for wanted, other in self._ahead if other is not future]
+                self._forget_abandoned()
+
+    def _forget_abandoned(self) -> None:
+        """While a node hears nothing, everyone gives up waiting in the end: they go when half of all have."""
+        self._abandoned += 1
+        if 2 * self._abandoned >= len(self._waiting) + len(self._ahead):
+            self._abandoned = 0
+            self._waiting = [waiter for waiter in self._waiting if not waiter[2].done()]
+            heapify(self._waiting)
+            self._ahead = [waiter for waiter in self._ahead if not waiter[1].done()]
 
     def close(self) -> None:
         """Let everyone go: nothing comes any more."""
