@@ -110,8 +110,11 @@ async def test_the_leader_promises_publishers_and_triggers_that_somebody_takes(i
     url = f"{installed}&publish_for=7200&capture_for=10800"
     async with postgres_node(url, mapping=lambda row: ()) as (_, broker):
         await until(lambda: broker.is_leader, "the node to lead")
-        promised = "SELECT publish_until > now() + '1:59', capture_until > now() + '2:59' FROM headwater.state"
-        await until(lambda: ask(installed, promised) == [(True, True)], "the promise")
+        promised = (
+            "SELECT publish_until > now() + '1:59', capture_until > now() + '2:59', told_until > now() + '0:02'"
+            " FROM headwater.state"
+        )
+        await until(lambda: ask(installed, promised) == [(True, True, True)], "the promise")
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ DECLARE
     old_row pg_catalog.jsonb;
     left_out pg_catalog.text[];
     expired boolean;
-    awake boolean;
+    awake timestamptz;
+    told timestamptz;
     is_first boolean := coalesce(current_setting({flag}, true), '') = '';
 BEGIN
     IF is_first THEN
@@ -40,10 +41,8 @@ BEGIN
     INSERT INTO {schema}.outbox (kind, source, op, new, old, data)
     VALUES ('c', {rule}, {operation}, new_row, old_row, array_to_json(left_out));
     IF is_first THEN
-        SELECT awake_until > clock_timestamp() INTO awake FROM {schema}.state;
-        IF awake IS NOT TRUE THEN
-            PERFORM {schema}.wake('-infinity');
-        END IF;
+        SELECT awake_until, told_until INTO awake, told FROM {schema}.state;
+        PERFORM {schema}.wake(awake, told);
         PERFORM set_config({flag}, 'on', true);
     END IF;
     RETURN NULL;

@@ -36,6 +36,7 @@ POLL = 0.05  # the same where nobody can tell
 TRY = 0.5  # seconds between attempts to lead
 LEASE = 6.0  # seconds for which one leads without saying so again
 RENEWAL = 60.0  # seconds between renewals of the leases of publishers and triggers
+TOLD = 2.5 * RENEWAL  # seconds for which those tell a leader who says nothing
 ROWS = 500  # taken at once
 BYTES = 4 << 20  # of data in them
 TIDY = 1000  # rows taken before it is worth asking up to where everything is gone
@@ -154,6 +155,7 @@ class Leader:
             publish=self._options.publish_for if promises else None,
             capture=self._options.capture_for if promises and CHANGED in self._kinds else None,
             awake=awake,
+            told=TOLD if promises else None,
         )
         self._renewed = now
         if promises:
@@ -179,7 +181,7 @@ class Leader:
             return await self._step_down()
         self.taken += len(rows)
         await self._low.took(self._link, len(rows), now)
-        return 0.0
+        return 0.0 if len(rows) == ROWS else INTERVAL  # a look for what came in the meantime would find little
 
     async def _rest(self, now: float) -> float:
         """There is nothing to do."""

@@ -118,7 +118,7 @@ SELECT pg_advisory_unlock(%(key)s)
 SELECT headwater.lead(%(name)s, %(has_lock)s, %(seconds)s)
 
 -- name: renew
-SELECT headwater.renew(%(leader)s, %(seconds)s, %(publish)s, %(capture)s, %(awake)s)
+SELECT headwater.renew(%(leader)s, %(seconds)s, %(publish)s, %(capture)s, %(awake)s, %(told)s)
 
 -- name: lapse
 -- Whether changes of rows have gone unnoticed because nobody took them for too long.
