@@ -16,7 +16,7 @@ from tests.brokers.redis_stores import check_books, opened
 from tests.support.redis import VERSIONS, SharedServers
 
 STEPS = 100
-KEYS = ("size", "oldest", "names", "empty", "times", "last", "keys", "keyorder", "log")
+KEYS = ("oldest", "names", "empty", "times", "channels", "keys", "keyorder", "log")
 
 
 class Player:
@@ -97,7 +97,7 @@ class Player:
         """The books agree. A stream of a channel that is not known any more is nobody's."""
         keys = self.stores[0].keys
         for name in self.names:
-            if not await self.client.hexists(keys.last, name):
+            if not await self.client.hexists(keys.channels, name):
                 await self.client.delete(keys.stream(name))
         await check_books(self.stores[0], self.client)
 

@@ -49,7 +49,7 @@ def test_all_names_share_the_prefix_and_its_hash_tag() -> None:
     """So that a cluster keeps them together; a prefix with a tag of its own keeps that."""
     for prefix, base in (("app", "{app}"), ("a:{b}:c", "a:{b}:c")):
         keys = Keys(prefix)
-        names = [keys.log, keys.lives, keys.last, keys.size, keys.oldest, keys.names, keys.empty, keys.times]
+        names = [keys.log, keys.lives, keys.channels, keys.oldest, keys.names, keys.empty, keys.times]
         names += [keys.keys, keys.key_order, keys.stream("x"), keys.operation("1"), keys.inbox("n"), keys.control]
         names += [keys.events]
         assert all(name.startswith(f"{base}:") for name in names)

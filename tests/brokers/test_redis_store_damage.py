@@ -116,7 +116,7 @@ async def test_a_channel_list_that_was_evicted_is_a_position_lost(place: Place, 
     async with opened(url) as store, server.client() as client:
         await put(store, "a", 3)
         await put(store, "b", 2)
-        await client.delete(store.keys.last)
+        await client.delete(store.keys.channels)
         if script == "append":
             await put(store, "c")
         for name in ("a", "b", "never"):
@@ -159,7 +159,7 @@ async def test_an_entry_added_by_hand_gives_way(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["log", "last", "size", "oldest", "names", "empty", "times", "keys", "keyorder", "c:b"]
+    "name", ["log", "channels", "oldest", "names", "empty", "times", "keys", "keyorder", "c:b"]
 )
 async def test_a_key_of_another_type_leaves_everything_as_it_was(place: Place, name: str) -> None:
     """The error says that the prefix is somebody else's, too; nothing of the append is there."""

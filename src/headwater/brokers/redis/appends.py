@@ -210,7 +210,6 @@ class Appends:
         keys = self._calls.keys
         kept = self._keeper.retention
         asked = {
-            "operation": ticket.operation,
             "remembered": int(REMEMBERED * self._wait * 1000) + 60_000,
             "events": keys.events,
             "drafts": [_pack_draft(draft, numbers[draft.channel]) for draft in ticket.drafts],

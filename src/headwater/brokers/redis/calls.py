@@ -87,4 +87,4 @@ class Calls:
         return state, rest
 
 
-_FIXED = ("log", "lives", "last", "size", "oldest", "names", "empty", "times", "keys", "key_order")
+_FIXED = ("log", "lives", "channels", "oldest", "names", "empty", "times", "keys", "key_order")

@@ -41,14 +41,9 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base}:lives"
 
     @property
-    def last(self) -> str:
-        """HASH: channel -> id of the newest entry there ever was in it."""
-        return f"{self.base}:last"
-
-    @property
-    def size(self) -> str:
-        """HASH: channel -> bytes of its retained data."""
-        return f"{self.base}:size"
+    def channels(self) -> str:
+        """HASH: channel -> `<id of the newest entry there ever was in it> <bytes of its retained data>`."""
+        return f"{self.base}:channels"
 
     @property
     def oldest(self) -> str:

@@ -133,7 +133,7 @@ class Keeper:
         removed = 0
         cursor = b"0"
         while True:
-            cursor, found = await self._command("HSCAN", self._keys.last, cursor, "COUNT", SURVEYED)
+            cursor, found = await self._command("HSCAN", self._keys.channels, cursor, "COUNT", SURVEYED)
             names = [name.decode() for name in islice(found, 0, None, 2) if name]
             for first in range(0, len(names), SURVEYED):
                 removed += await self._retain(names[first : first + SURVEYED], now)

@@ -1,4 +1,5 @@
-"""The scripts that Redis runs, by name. Each begins with `log.lua`; those that remove events, with `trimming.lua`, too."""
+"""The scripts that Redis runs, by name. Each begins with `log.lua`; those that write, with `opening.lua`, too;
+those that remove events, with `trimming.lua`."""
 
 from __future__ import annotations
 
@@ -21,9 +22,10 @@ def _script(*names: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-_READING = ("survey", "read", "read_back", "horizon", "position_at", "describe", "enter", "take_turn")
-_REMOVING = ("append", "retain", "evict", "tidy")
-
-SCRIPTS = {name: _script("log", name) for name in _READING} | {
-    name: _script("log", "trimming", name) for name in _REMOVING
+_PARTS = {
+    ("log",): ("read", "read_back", "horizon", "position_at", "describe"),
+    ("log", "opening"): ("enter", "survey", "take_turn"),
+    ("log", "opening", "trimming"): ("append", "retain", "evict", "tidy"),
 }
+
+SCRIPTS = {name: _script(*parts, name) for parts, names in _PARTS.items() for name in names}

@@ -179,8 +179,8 @@ class Store:
         before all later ones. If the answer is lost, this is not tried again."""
         names = list(dict.fromkeys(channels))
         asked = {"inbox": self.keys.inbox(node), "token": token, "channels": names}
-        state, (floor, last) = await self._ask("survey", asked, is_safe=False)
-        seqs = {name: int(id_.partition(b"-")[0]) for name, id_ in zip(names, last, strict=True) if id_ is not None}
+        state, (floor, rows) = await self._ask("survey", asked, is_safe=False)
+        seqs = {name: int(row.partition(b"-")[0]) for name, row in zip(names, rows, strict=True) if row is not None}
         return Survey(state.epoch, state.born, state.head, seqs, floor)
 
     async def read_entries(
@@ -230,9 +230,8 @@ class Store:
             bounds = (beginning, end, "BYLEX", "LIMIT", 0, DESCRIBED)
             names = [name.decode() for name in await self._command("ZRANGE", self.keys.names, *bounds)]
             state, (rows,) = await self._ask("describe", {"channels": names}, self._streams(names))
-            for name, (events, size, last) in zip(names, rows, strict=True):
+            for name, (events, size, seq, time) in zip(names, rows, strict=True):
                 if events:
-                    seq, time = map(int, last.split(b"-"))
                     found.append(ChannelInfo(name, events, size, Position(state.epoch, seq), time))
             if len(names) < DESCRIBED:
                 break

@@ -1,9 +1,9 @@
 -- Append a batch of events: all or none, each once, in the order in which everybody will see them.
 --
--- asked.operation   names this append: asked again, because the answer was lost, it is answered and not done again
+-- KEYS[FIXED + 1]   names this append: asked again, because the answer was lost, it is answered and not done again
 -- asked.remembered  milliseconds for which it is
 -- asked.drafts      {number of the channel, m, d, idempotency key or '', fingerprint}, ...
--- asked.channels    {name, count = , bytes = , age = }, ...: with the rule to apply; their streams are KEYS[FIXED + 2], ...
+-- asked.channels    {name = , count = , bytes = , age = }, ...: with the rule to apply; their streams are KEYS[FIXED + 2], ...
 -- asked.key_age     milliseconds; asked.keys: how many, -1 for any number
 -- asked.spared      milliseconds: younger events are not removed
 -- asked.events      what the pub/sub channels of events begin with
@@ -14,7 +14,8 @@ local OPERATION = KEYS[FIXED + 1]
 local SLACK = 100  -- events over a channel's count that are tolerated here, so that not every append has to remove some
 local MORE = 20  -- events and keys that are removed in addition to twice as many as came
 
-local log = open_log(false)
+local names = names_of(asked.channels)
+local log, rows = open_log(names)
 
 -- An answer from before the log was wiped names positions that mean nothing now. One from before some writes were lost is
 -- good: it has survived, so the events have, too, and they lie before the place where the new epoch began.
@@ -39,19 +40,18 @@ end
 
 local now = clock()
 local time = math.max(log.time, now)  -- times never run backwards, or a position could not be found by its time
-local head = log.head
 
+-- Idempotency key -> {seq, fingerprint}, of those keys of the drafts that are remembered; nil if no draft has a key.
 local function remembered_keys()
-  local keys, known = {}, {}
+  local known
   for _, draft in ipairs(asked.drafts) do
-    if draft[4] ~= '' then
-      keys[#keys + 1] = draft[4]
-    end
-  end
-  for i, value in ipairs(get_all(KEY_MEMORY, keys)) do
-    local when, seq, print = (value or ''):match('^(%d+) (%d+) (%x+)$')
-    if when and tonumber(when) >= now - asked.key_age then
-      known[keys[i]] = {tonumber(seq), print}
+    local key = draft[4]
+    if key ~= '' then
+      known = known or {}
+      local when, seq, print = (redis.call('HGET', KEY_MEMORY, key) or ''):match('^(%d+) (%d+) (%x+)$')
+      if when and tonumber(when) >= now - asked.key_age then
+        known[key] = {tonumber(seq), print}
+      end
     end
   end
   return known
@@ -61,7 +61,7 @@ local known, fresh, size = remembered_keys(), {}, 0
 seqs = {}
 for i, draft in ipairs(asked.drafts) do
   local key, print = draft[4], draft[5]
-  local first = known[key]
+  local first = known and known[key]
   if first and first[2] ~= print then
     return {state(log), 'conflict', i}
   end
@@ -69,7 +69,7 @@ for i, draft in ipairs(asked.drafts) do
     seqs[i] = first[1]
   else
     fresh[#fresh + 1] = draft
-    seqs[i] = head + #fresh
+    seqs[i] = log.head + #fresh
     size = size + #draft[3]
     if key ~= '' then
       known[key] = {seqs[i], print}
@@ -80,9 +80,9 @@ if #fresh == 0 then
   return {state(log), 'done', seqs}
 end
 
-local channels = load_channels(log, names_of(asked.channels), FIXED + 1)
-local has_keys, is_later = next(known) ~= nil, time > log.time
-if has_keys then
+local channels = load_channels(names, rows, FIXED + 1)
+local is_later = time > log.time
+if known then
   redis.call('LLEN', KEY_ORDER)
 end
 if is_later then
@@ -95,7 +95,7 @@ end
 
 for i, rule in ipairs(asked.channels) do
   local channel = channels[i]
-  local is_new = channel.events == 0 or not channel.last
+  local is_new = channel.events == 0 or not channel.seq
   if is_new or is_over(rule, channel.events + #fresh - tolerated(rule), channel.bytes + size) then
     check_sets()
     break
@@ -125,49 +125,43 @@ local function begin_channel(channel, seq)
 end
 
 redis.call('SET', OPERATION, cmsgpack.pack({log.epoch, seqs}), 'PX', text(asked.remembered))
-keep_measured(log, channels)
 if is_later then
-  add(TIMES, text(time) .. '-' .. text(head + 1), 's', '')
+  add(TIMES, string.format('%.0f-%.0f', time, log.head + 1), 's', '')
 end
-for i, draft in ipairs(fresh) do
+for _, draft in ipairs(fresh) do
   local number, meta, data, key, print = unpack(draft)
-  local channel, seq, id = channels[number], head + i, text(head + i) .. '-' .. text(time)
-  local previous = channel.last and parse_id(channel.last) or log.floor
-  if not channel.last then
+  local channel, seq = channels[number], log.head + 1
+  local previous, id = channel.seq or log.floor, string.format('%.0f-%.0f', seq, time)
+  if not channel.seq then
     redis.call('UNLINK', channel.stream)  -- if there is one, it is of another log
   end
-  if add(channel.stream, id, 'v', text(previous), 'm', meta, 'd', data) or channel.events == 0 or not channel.last then
+  if add(channel.stream, id, 'v', text(previous), 'm', meta, 'd', data) or channel.events == 0 or not channel.seq then
     begin_channel(channel, seq)
   end
-  channel.last, channel.is_touched = id, true
-  channel.events, channel.bytes, log.bytes = channel.events + 1, channel.bytes + #data, log.bytes + #data
+  channel.seq, channel.time, channel.is_touched = seq, time, true
+  channel.events, channel.bytes = channel.events + 1, channel.bytes + #data
+  log.head, log.bytes = seq, log.bytes + #data
   if key ~= '' then
-    redis.call('HSET', KEY_MEMORY, key, text(time) .. ' ' .. text(seq) .. ' ' .. print)
+    redis.call('HSET', KEY_MEMORY, key, string.format('%.0f %.0f %s', time, seq, print))
     redis.call('RPUSH', KEY_ORDER, text(seq) .. ' ' .. key)
   end
-  local numbers = {log.epoch, text(log.life), text(seq), text(previous), text(time), #meta}
-  redis.call('PUBLISH', asked.events .. channel.name, table.concat(numbers, ' ') .. '\n' .. meta .. data)
+  local numbers = string.format('%s %.0f %.0f %.0f %.0f %d', log.epoch, log.life, seq, previous, time, #meta)
+  redis.call('PUBLISH', asked.events .. channel.name, numbers .. '\n' .. meta .. data)
 end
-log.head, log.time = head + #fresh, time
-local last, sizes = {}, {}
-for _, channel in ipairs(channels) do
-  if channel.is_touched then  -- the others' drafts were all known
-    last[#last + 1], last[#last + 2] = channel.name, channel.last
-    sizes[#sizes + 1], sizes[#sizes + 2] = channel.name, text(channel.bytes)
-  end
-end
-set_all(LAST, last)
-set_all(SIZE, sizes)
+log.time = time
 
 -- Make room, a little more than was taken.
 local left = 2 * #fresh + MORE
 for i, rule in ipairs(asked.channels) do
   local channel = channels[i]
-  if channel.is_touched and left > 0 and is_over(rule, channel.events - tolerated(rule), channel.bytes) then
-    left = left - trim_by(rule, log, channel, left, now)
+  if channel.is_touched then  -- the others' drafts were all known
+    save_channel(channel)
+    if left > 0 and is_over(rule, channel.events - tolerated(rule), channel.bytes) then
+      left = left - trimming(log, now).trim_by(rule, channel, left)
+    end
   end
 end
-if has_keys then
+if known then
   forget_keys(now, asked.key_age, asked.keys, 2 * #fresh + MORE)
 end
 save(log)

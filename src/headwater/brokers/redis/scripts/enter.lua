@@ -3,7 +3,7 @@
 --
 -- Returns the log's state, and the retention that was left.
 
-local log = open_log(true)
+local log = open_log({}, true)
 if asked.retention and asked.retention ~= redis.call('HGET', LOG, 'retention') then
   log.version = log.version + 1
   redis.call('HSET', LOG, 'retention', asked.retention, 'version', text(log.version))

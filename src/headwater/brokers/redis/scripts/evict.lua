@@ -6,29 +6,27 @@
 -- Returns the log's state, how many events went, and 'done', 'more' if there may be more to do, or 'young' if what is left
 -- to go is too young for that.
 
-local log = open_log(false)
+local log, rows = open_log(asked.channels)
 local now = asked.now > 0 and asked.now or clock()
-local loaded, channels = load_channels(log, asked.channels, FIXED), {}
+local loaded, channels = load_channels(asked.channels, rows, FIXED), {}
 for _, channel in ipairs(loaded) do
   channels[channel.name] = channel
 end
 check_sets()
 save(log)
-keep_measured(log, loaded)
 
-local removed = 0
+local trimming, removed = trimming(log, now), 0
 while log.bytes > asked.total and removed < asked.limit do
   local name, _, follower, next_seq = unpack(redis.call('ZRANGE', OLDEST, 0, 1, 'WITHSCORES'))
   local channel = channels[name]
   if not channel then
     break  -- the oldest are others by now: the caller looks again
   end
-  if channel.events == 0 then  -- its stream was evicted, or deleted by hand
-    log.bytes = log.bytes - channel.bytes
-    become_empty(log, channel)
+  if channel.events == 0 or not channel.seq then  -- something was evicted, or deleted by hand
+    trimming.become_empty(channel)
   else
     local spare = log.bytes - channel.bytes
-    local went = trim(log, channel, asked.limit - removed, now, function(seq, _, _, bytes)
+    local went = trimming.trim(channel, asked.limit - removed, function(seq, _, _, bytes)
       return spare + bytes > asked.total and (not follower or seq < tonumber(next_seq))
     end)
     removed = removed + went

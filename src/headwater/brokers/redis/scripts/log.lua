@@ -4,13 +4,15 @@
 -- so every script reads all the keys that it will write to first (a key of another type fails there), and its first write
 -- is a command that Redis refuses when it may not write at all: for lack of memory, as a replica, with a full disk.
 --
+-- All of this runs with each call, functions are made anew, too. So what is needed rarely is in functions that make others
+-- only when they are called: `notice` in opening.lua, `trimming` in trimming.lua.
+--
 -- ARGV[1] says what the caller knows (see known.py), ARGV[2] what it asks for. The streams of channels, and what else only
 -- one script needs, come after the fixed KEYS.
 
-local FIXED = 10  -- how many names of keys are the same for every script
-local LOG, LIVES, LAST, SIZE, OLDEST, NAMES, EMPTY, TIMES, KEY_MEMORY, KEY_ORDER = unpack(KEYS, 1, FIXED)
-local CHUNK = 1000  -- arguments that unpack() gets at once, an even number; Lua's stack holds some thousands
-local MAX_LIVES = 1000  -- lives of Redis that are remembered
+local FIXED = 9  -- how many names of keys are the same for every script
+local LOG, LIVES, CHANNELS, OLDEST, NAMES, EMPTY, TIMES, KEY_MEMORY, KEY_ORDER = unpack(KEYS, 1, FIXED)
+local CHUNK = 1000  -- values that unpack() gives at once; Lua's stack holds some thousands
 
 local caller = cmsgpack.unpack(ARGV[1])
 local asked = cmsgpack.unpack(ARGV[2])
@@ -31,24 +33,6 @@ local function parse_id(id)
   return tonumber(seq), tonumber(time)
 end
 
--- The values of many fields of a hash; false for those that are not there.
-local function get_all(hash, fields)
-  local values = {}
-  for first = 1, #fields, CHUNK do
-    local part = redis.call('HMGET', hash, unpack(fields, first, math.min(first + CHUNK - 1, #fields)))
-    for i, value in ipairs(part) do
-      values[first + i - 1] = value
-    end
-  end
-  return values
-end
-
-local function set_all(hash, fields_and_values)
-  for first = 1, #fields_and_values, CHUNK do
-    redis.call('HSET', hash, unpack(fields_and_values, first, math.min(first + CHUNK - 1, #fields_and_values)))
-  end
-end
-
 local function load_log()
   local row = redis.call(
     'HMGET', LOG, 'epoch', 'begun', 'born', 'head', 'time', 'bytes', 'floor', 'life', 'server', 'version'
@@ -67,125 +51,38 @@ local function load_log()
   }
 end
 
+-- How far the log has come: what appending and removing change.
 local function save(log)
   redis.call(
-    'HSET', LOG, 'epoch', log.epoch, 'begun', text(log.begun), 'born', text(log.born), 'head', text(log.head),
-    'time', text(log.time), 'bytes', text(log.bytes), 'floor', text(log.floor), 'life', text(log.life),
-    'server', log.server, 'version', text(log.version)
+    'HSET', LOG, 'head', text(log.head), 'time', text(log.time), 'bytes', text(log.bytes), 'floor', text(log.floor)
   )
 end
 
--- Which process this is, and which copy of the data: another one after a restart and after a failover.
-local function identity()
-  local run = redis.call('INFO', 'server'):match('run_id:(%w+)')
-  local copy = redis.call('INFO', 'replication'):match('master_replid:(%w+)')
-  return tostring(run) .. '/' .. tostring(copy)
-end
-
--- A life of Redis begins. Named by the clock rather than counted: two copies of a log that went different ways would count
--- alike, and a caller who knows the one would take the other for it.
-local function begin_life(log)
-  log.life = math.max(clock(), log.life + 1)
-  log.server = identity()
-  save(log)
-  redis.call('ZADD', LIVES, text(log.life), text(log.life) .. '-' .. text(log.head))
-  redis.call('ZREMRANGEBYRANK', LIVES, 0, -MAX_LIVES - 1)
-end
-
--- Whether the caller knows of an event in this log that the log has lost. Its head shows that, unless it has grown again
--- since: so the lives show how far it had come when each of them began. And a log is an older copy if it knows nothing of
--- an epoch that began later than its own.
-local function has_lost(log)
-  if caller.epoch ~= log.epoch then
-    return caller.begun > log.begun
-  end
-  if log.head < caller.seq then
-    return true
-  end
-  if log.life == caller.life then
-    return false
-  end
-  local lives = redis.call('ZRANGEBYSCORE', LIVES, text(caller.life), '+inf')
-  local first = lives[1] and parse_id(lives[1])
-  if first ~= caller.life then
-    return true  -- a life that this copy has never had, or one too long ago
-  end
-  for i = 2, #lives do
-    local _, resumed = parse_id(lives[i])
-    if resumed < caller.seq then
-      return true
+-- What is written about channels: `<seq>-<time> <bytes>`, the id of the newest entry that there ever was and the size of the
+-- data that is left; false for those that are not known. And whether anything is written: there always is a field without a
+-- name. If even that is missing, the hash was evicted, or deleted by hand, and nothing through the head can be promised.
+local function get_rows(names)
+  local rows, first, mark = {}, 1, nil
+  repeat
+    local part = redis.call('HMGET', CHANNELS, '', unpack(names, first, math.min(first + CHUNK - 1, #names)))
+    mark = part[1]
+    for i = 2, #part do
+      rows[first + i - 2] = part[i]
     end
-  end
-  return false
+    first = first + CHUNK
+  until first > #names
+  return rows, mark
 end
 
--- The positions after its head may have been given before, to other events: the log begins a new epoch there. Its events
--- stay, and belong to the new one.
-local function begin_epoch(log)
-  log.epoch, log.born, log.begun = caller.fresh, log.head, math.max(clock(), log.begun + 1, caller.begun + 1)
-  save(log)
-  redis.call('UNLINK', LIVES)
-  redis.call('ZADD', LIVES, text(log.life), text(log.life) .. '-' .. text(log.head))
-  redis.call('PUBLISH', caller.control, log.epoch)
+local function parse_row(row)
+  local seq, time, bytes = row:match('^(%d+)-(%d+) (%d+)$')
+  return tonumber(seq), tonumber(time), tonumber(bytes)
 end
 
--- There is no log (any more). Whatever is left of one is forgotten: its positions will be given again. Streams that are
--- left are not known here; they go when their channels begin anew.
-local function create_log()
-  local log = {
-    epoch = caller.fresh, begun = math.max(clock(), caller.begun + 1), born = 0, head = 0,
-    time = 0, bytes = 0, floor = 0, life = 0, server = '', version = 0,
-  }
-  save(log)
-  for key = 2, FIXED do
-    redis.call('UNLINK', KEYS[key])
-  end
-  begin_life(log)
-  redis.call('HSET', LAST, '', log.epoch)
-  redis.call('HSET', SIZE, '', '')
-  redis.call('PUBLISH', caller.control, log.epoch)
-  return log
-end
-
--- What is written about the channels always has a field without a name. If even that is missing, it was evicted, or deleted
--- by hand, and nothing through the head can be promised.
-local function has_channels()
-  return redis.call('HEXISTS', LAST, '') == 1
-end
-
-local function forget_channels(log)
-  log.floor, log.bytes = log.head, 0
-  save(log)
-  for _, key in ipairs({SIZE, OLDEST, NAMES, EMPTY}) do
-    redis.call('UNLINK', key)
-  end
-  redis.call('HSET', LAST, '', log.epoch)
-  redis.call('HSET', SIZE, '', '')
-end
-
--- For scripts that only read: the id of the newest entry there ever was in each channel, and the seq through which those that
--- are not known may be gone.
-local function newest_of(log, channels)
-  return get_all(LAST, channels), has_channels() and log.floor or log.head
-end
-
--- The log, after everything has been noticed that may have happened to it. `is_arriving`: the caller has just connected, or
--- asks for this now and then; only then it is worth asking which server this is.
-local function open_log(is_arriving)
-  local log = load_log()
-  if not log then
-    return create_log()
-  end
-  if not has_channels() then
-    forget_channels(log)
-  end
-  if is_arriving and log.server ~= identity() then
-    begin_life(log)
-  end
-  if has_lost(log) then
-    begin_epoch(log)
-  end
-  return log
+-- For scripts that only read: the rows, and the seq through which channels without one may be gone.
+local function look_up(log, names)
+  local rows, mark = get_rows(names)
+  return rows, mark and log.floor or log.head
 end
 
 local function state(log)

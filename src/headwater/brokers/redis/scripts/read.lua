@@ -6,7 +6,7 @@ local log = load_log()
 if not log then
   return {}  -- `enter` makes it
 end
-local last, floor = newest_of(log, asked.channels)
+local rows, floor = look_up(log, asked.channels)
 
 -- The first entry after a position names the one before it. If that is later than the position, it is gone.
 local function is_whole(stream, entries, newest)
@@ -18,9 +18,9 @@ local function is_whole(stream, entries, newest)
 end
 
 local found = {}
-for i in ipairs(asked.channels) do
-  if last[i] then
-    local stream, newest = KEYS[FIXED + i], parse_id(last[i])
+for i, row in ipairs(rows) do
+  if row then
+    local stream, newest = KEYS[FIXED + i], parse_row(row)
     local entries = redis.call('XRANGE', stream, text(asked.after + 1), text(asked.upto), 'COUNT', asked.count)
     found[i] = {is_whole(stream, entries, newest) and 1 or 0, entries, newest}
   else  -- nothing is left of it; if there is a stream, then from another log

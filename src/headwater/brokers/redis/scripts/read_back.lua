@@ -6,11 +6,10 @@ local log = load_log()
 if not log then
   return {}  -- `enter` makes it
 end
-local last = get_all(LAST, asked.channels)
-local found = {}
-for i in ipairs(asked.channels) do
+local rows, found = get_rows(asked.channels), {}
+for i, row in ipairs(rows) do
   -- A stream of a channel that is not known is left from another log.
-  found[i] = last[i]
+  found[i] = row
       and redis.call('XREVRANGE', KEYS[FIXED + i], text(asked.before), '-', 'COUNT', asked.count)
     or {}
 end

@@ -2,7 +2,7 @@
 --
 -- Returns the log's state, and 1 if it is the caller's.
 
-local log = open_log(false)
+local log = open_log({})
 local now = clock()
 local swept = tonumber(redis.call('HGET', LOG, 'swept') or 0)
 if swept <= now and now - swept < asked.interval then

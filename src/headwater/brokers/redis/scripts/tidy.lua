@@ -2,7 +2,7 @@
 --
 -- Returns the log's state, and 1 if there may be more to do.
 
-local log = open_log(false)
+local log = open_log({})
 local now = asked.now > 0 and asked.now or clock()
 redis.call('HEXISTS', KEY_MEMORY, '')
 redis.call('LLEN', KEY_ORDER)
