@@ -28,6 +28,7 @@ _EPOCH = re.compile(r"[a-z0-9]{1,16}\Z")
 _CURSOR = re.compile(r"([a-z0-9]{1,16})-(0|[1-9][0-9]{0,18})\Z")
 _FORBIDDEN_IN_LINE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LINE_ENDS = re.compile(r"\r\n?")
+_json = msgspec.json.Decoder(msgspec.Raw)
 
 
 class ResetReason(StrEnum):
@@ -99,7 +100,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         check_channel(self.channel, own=True)  # whoever takes drafts from outside refuses `$` there
         _check_type(self.type)
         _check_line("idempotency_key", self.idempotency_key, MAX_KEY_LENGTH)
-        msgspec.structs.force_setattr(self, "permissions", _check_permissions(self.permissions))
+        if self.permissions != frozenset():  # most have none
+            msgspec.structs.force_setattr(self, "permissions", _check_permissions(self.permissions))
         _check_encodable(self.data)
         if not self.text:
             _check_json(self.data)
@@ -213,7 +215,7 @@ def _check_json(data: str) -> None:
     if "\n" in data or "\r" in data:
         raise InvalidEvent("the JSON has line breaks", expected="compact JSON", fix="build the draft with Draft.json")
     try:
-        msgspec.json.decode(data, type=msgspec.Raw)
+        _json.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidEvent(
             f"the data is not JSON: {error}",

@@ -65,11 +65,12 @@ async def left(store: Store, *channels: str) -> list[int]:
 async def check_books(store: Store, client: Redis) -> None:
     """What is written about channels is what they have."""
     keys = store.keys
-    row, written = await client.hgetall(keys.log), await client.hgetall(keys.channels)
+    row = await client.hgetall(keys.log)
+    written: dict[str, str] = await ask(client, "HGETALL", keys.channels)
     written.pop("", None)
     oldest: dict[str, float] = dict(await ask(client, "ZRANGE", keys.oldest, 0, -1, "WITHSCORES"))
     base = keys.stream("")
-    streams = [name.removeprefix(base) for name in await client.keys(f"{base}*")]
+    streams = [name.removeprefix(base) for name in await ask(client, "KEYS", f"{base}*")]
     for channel in streams:
         entries = await ask(client, "XRANGE", keys.stream(channel), "-", "+")
         assert written[channel] == f"{entries[-1][0]} {sum(len(fields['d']) for _, fields in entries)}", channel

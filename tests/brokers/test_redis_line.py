@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import select
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -180,6 +181,29 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_missed_by_nobody(redi
         line.request_all([("PING",)] * 3)
     gc.collect()
     assert not complaints
+
+
+async def test_listeners_are_told_before_the_publisher(redis_servers: SharedServers) -> None:
+    """What the publisher does with its reply must not keep its event from those who wait for it."""
+    async with to_redis(redis_servers) as listener, to_redis(redis_servers) as line:
+        loop = asyncio.get_running_loop()
+        subscribed: asyncio.Future[None] = loop.create_future()
+        was_answered: asyncio.Future[bool] = loop.create_future()
+
+        def take(messages: Sequence[Any]) -> None:
+            if messages[0][0] == b"message":
+                was_answered.set_result(reply.done())
+            else:
+                subscribed.set_result(None)
+
+        listener.listen(take, lambda _: None)
+        listener.send("SUBSCRIBE", "told-first")
+        await subscribed
+        [reply] = line.request_all([("PUBLISH", "told-first", "news")], publishing=True)
+        for connection in (line, listener):  # until both have something: then they are read in the order of its arrival
+            select.select([connection._transport.get_extra_info("socket")], [], [])
+        assert await was_answered is False
+        assert await reply == 1
 
 
 async def test_no_answer_in_time_is_the_end() -> None:

@@ -158,9 +158,7 @@ async def test_an_entry_added_by_hand_gives_way(place: Place) -> None:
             await store.read(["a"], 0, 100)
 
 
-@pytest.mark.parametrize(
-    "name", ["log", "channels", "oldest", "names", "empty", "times", "keys", "keyorder", "c:b"]
-)
+@pytest.mark.parametrize("name", ["log", "channels", "oldest", "names", "empty", "times", "keys", "keyorder", "c:b"])
 async def test_a_key_of_another_type_leaves_everything_as_it_was(place: Place, name: str) -> None:
     """The error says that the prefix is somebody else's, too; nothing of the append is there."""
     server, url = place

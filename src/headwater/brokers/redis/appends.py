@@ -12,6 +12,7 @@ import random
 import secrets
 from collections import deque
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -66,6 +67,7 @@ class Appends:
         self._calls = calls
         self._wait = options.wait
         self._keeper = keeper
+        self._operations = map(f"{secrets.token_hex(8)}-{{}}".format, count(1))
         self._queue: deque[_Ticket] = deque()
         self._waiting = 0
         self._waiting_size = 0
@@ -99,17 +101,17 @@ class Appends:
             return ()
         size = sum(len(draft.data) for draft in drafts)
         self._make_room(len(drafts), size)
-        future: asyncio.Future[tuple[Position, ...]] = asyncio.get_running_loop().create_future()
-        ticket = _Ticket(tuple(drafts), size, future, secrets.token_hex(12))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[Position, ...]] = loop.create_future()
+        ticket = _Ticket(tuple(drafts), size, future, next(self._operations))
         self._queue.append(ticket)
         self._answers.add(future)
         self._news.set()
+        timer = loop.call_later(self._wait, self._give_up, ticket)
         try:
-            async with asyncio.timeout(self._wait):
-                return await future
-        except TimeoutError:
-            raise self._gave_up(ticket) from ticket.problem
+            return await future
         finally:
+            timer.cancel()
             self._answers.discard(future)
             self._waiting -= len(drafts)
             self._waiting_size -= size
@@ -125,6 +127,11 @@ class Appends:
             )
         self._waiting += drafts
         self._waiting_size += size
+
+    def _give_up(self, ticket: _Ticket) -> None:
+        error = self._gave_up(ticket)
+        error.__cause__ = ticket.problem
+        _fail(ticket, error)
 
     def _gave_up(self, ticket: _Ticket) -> BrokerUnavailable:
         why = f": {ticket.problem.what}" if ticket.problem else ""
@@ -178,7 +185,7 @@ class Appends:
 
     async def _send_once(self, line: Line, batch: Sequence[_Ticket]) -> None:
         """One pipeline; tickets that are not done afterwards should be sent again."""
-        replies = line.request_all([self._words(ticket) for ticket in batch])
+        replies = line.request_all([self._words(ticket) for ticket in batch], publishing=True)
         for ticket in batch:
             ticket.was_sent = True
         refusal: Refused | None = None
@@ -213,7 +220,7 @@ class Appends:
             "remembered": int(REMEMBERED * self._wait * 1000) + 60_000,
             "events": keys.events,
             "drafts": [_pack_draft(draft, numbers[draft.channel]) for draft in ticket.drafts],
-            "channels": [retention.rule_for_script(kept, name) for name in numbers],
+            "channels": [self._keeper.rule(name) for name in numbers],
             "spared": retention.SPARED,
             "key_age": int(kept.key_age * 1000),
             "keys": -1 if kept.keys is None else kept.keys,

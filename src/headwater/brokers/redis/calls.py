@@ -42,6 +42,7 @@ class Calls:
         self.version = 0
         self.newest_version = 0
         self._renewed = renewed
+        self._control = keys.control
         self._fixed = tuple(getattr(keys, name) for name in _FIXED)
 
     def words(
@@ -62,7 +63,7 @@ class Calls:
             "begun": known.begun,
             "life": known.life,
             "seq": known.seq,
-            "control": self.keys.control,
+            "control": self._control,
         }
         packed = asked if isinstance(asked, bytes) else _pack(asked)
         return ("EVALSHA", SCRIPTS[script].sha, len(keys), *keys, _pack(caller), packed)

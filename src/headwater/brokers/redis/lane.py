@@ -38,6 +38,8 @@ class Lane:
         Raises:
             BrokerUnavailable, ConfigurationError: see `Link.connect`.
         """
+        if self._line is not None and self._line.is_open:
+            return self._line
         async with self._connecting:
             if self._is_closed:
                 raise BrokerUnavailable("the broker is closed")

@@ -23,6 +23,7 @@ from headwater.errors import BrokerUnavailable
 _WRAPPED = re.compile(r"ERR Error running script .*: -?([A-Z]{3,}) ")
 _NOTHING = object()
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+_SMALL_TALK = _pack(("TIME",))  # of the commands that a broker has the right to anyway, the one that costs least
 
 Address = tuple[str, int]
 Word = str | bytes | int
@@ -66,7 +67,8 @@ class Line(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=Refused, notEnoughData=_NOTHING)
         self._transport: asyncio.Transport  # there before anybody gets a line
         self._due: deque[asyncio.Future[Any]] = deque()  # who gets the next replies
-        self._timer: asyncio.TimerHandle | None = None  # runs while a reply is due
+        self._heard = 0.0  # when the last reply came, or the first of those that are due became so
+        self._timer: asyncio.TimerHandle | None = None  # runs while a reply is due, and may go on when none is any more
         self._take: Callable[[Sequence[Any]], None] | None = None
         self._ended: Callable[[Exception], None] | None = None
         self._reason: str | None = None  # why we have ended it ourselves
@@ -106,17 +108,23 @@ class Line(asyncio.Protocol):
         """
         return self.request_all([words])[0]
 
-    def request_all(self, commands: Sequence[tuple[Word, ...]]) -> list[asyncio.Future[Any]]:
-        """Many requests at once, which go out together."""
+    def request_all(
+        self, commands: Sequence[tuple[Word, ...]], *, publishing: bool = False
+    ) -> list[asyncio.Future[Any]]:
+        """Many requests at once, which go out together. `publishing`: those who listen shall hear of it before we get the
+        replies, or what we do with these delays them where Redis shares a core with us. Redis writes first to whom it has
+        had something to say last; so it is asked for something before, and has had to say something to us already."""
         create = asyncio.get_running_loop().create_future
         futures: list[asyncio.Future[Any]] = [create() for _ in commands]
         if not self.is_open:
             for future in futures:
                 future.set_exception(self._lost(None))
         else:
-            self._due.extend(futures)
             self._watch()
-            self._transport.write(b"".join(map(_pack, commands)))
+            if publishing:
+                self._due.append(_nobody())
+            self._due.extend(futures)
+            self._transport.write((_SMALL_TALK if publishing else b"") + b"".join(map(_pack, commands)))
         return futures
 
     async def ask(self, *words: Word) -> Any:
@@ -188,22 +196,30 @@ class Line(asyncio.Protocol):
         future = self._due.popleft()
         if not future.done():  # else cancelled
             future.set_result(reply)
-        self._rest()
-        if self._due:
-            self._watch()
+        self._heard = asyncio.get_running_loop().time()
 
     def _watch(self) -> None:
+        """A reply is going to be due. A timer that still runs for an earlier one is left: most never have anything to do."""
+        loop = asyncio.get_running_loop()
+        if not self._due:
+            self._heard = loop.time()
         if self._timer is None:
-            reason = f"gave no answer within {self._timeout:g} s"
-            self._timer = asyncio.get_running_loop().call_later(self._timeout, self.drop, reason)
+            self._timer = loop.call_later(self._timeout, self._look)
 
-    def _rest(self) -> None:
+    def _look(self) -> None:
+        self._timer = None
+        if self._due:
+            loop = asyncio.get_running_loop()
+            remaining = self._heard + self._timeout - loop.time()
+            if remaining <= 0:
+                self.drop(f"gave no answer within {self._timeout:g} s")
+            else:
+                self._timer = loop.call_later(remaining, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._rest()
         due, self._due = self._due, deque()
         for future in due:
             if not future.done():
@@ -220,6 +236,13 @@ class Line(asyncio.Protocol):
 
     def _lost(self, cause: Exception | None) -> BrokerUnavailable:
         return _unavailable(self.address, self._reason or f"closed the connection{f': {cause}' if cause else ''}")
+
+
+def _nobody() -> asyncio.Future[Any]:
+    """Who gets a reply that is of no interest."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
 
 
 def _unavailable(address: Address, what: str) -> BrokerUnavailable:

@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -49,15 +50,20 @@ class Keeper:
 
     Attributes:
         retention: what to keep: as given, or, for a process that only publishes, as a node has left it.
+        rule: the rule for a channel, as `rule_for_script` has it.
     """
 
     def __init__(self, ask: Ask, command: Callable[..., Awaitable[Any]], keys: Keys, retention: Retention) -> None:
-        self.retention = retention
+        self._adopt(retention)
         self._ask = ask
         self._command = command
         self._keys = keys
         self._task: asyncio.Task[None] | None = None
         self._resting_until = 0.0
+
+    def _adopt(self, retention: Retention) -> None:
+        self.retention = retention
+        self.rule = lru_cache(maxsize=1000)(partial(rule_for_script, retention))
 
     @property
     def described(self) -> bytes:
@@ -77,7 +83,7 @@ class Keeper:
         if calls.left is not None:
             left, calls.left = calls.left, None
             try:
-                self.retention = _decoder.decode(left)
+                self._adopt(_decoder.decode(left))
             except msgspec.MsgspecError:
                 log.warning("The retention that a node has left cannot be read. Publishing with the default.")
 
@@ -147,7 +153,7 @@ class Keeper:
     async def _retain(self, names: Sequence[str], now: int) -> int:
         removed = 0
         while names:
-            rules = [rule_for_script(self.retention, name) for name in names]
+            rules = [self.rule(name) for name in names]
             asked = {"channels": rules, "now": now, "limit": STEP, "spared": SPARED}
             _, (went, done) = await self._ask("retain", asked, map(self._keys.stream, names))
             removed += went
