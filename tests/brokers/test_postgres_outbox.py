@@ -84,8 +84,9 @@ async def test_keys_hold_for_what_transactions_publish(installed: str, caplog: p
             ") AS v (data, key)",
         )
         await node.feed.until(lambda: node.feed.events[-1].data == "5")
-        ask(installed, "SELECT headwater.publish('a', data => '3', idempotency_key => 'new')")
         ask(installed, "SELECT headwater.publish('a', data => '9', idempotency_key => 'new')")
+        await until(lambda: broker.counters()["conflicts"] == 3, "the conflict")
+        ask(installed, "SELECT headwater.publish('a', data => '3', idempotency_key => 'new')")
         ask(installed, "SELECT headwater.publish('a', data => '6')")
         await node.feed.until(lambda: node.feed.events[-1].data == "6")
         assert [event.data for event in node.feed.events] == ["1", "3", "5", "6"]
