@@ -26,7 +26,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         schema: where the log is; created if it is missing.
-        wait: seconds for which an append outlasts an outage before it fails.
+        wait: seconds for which an append outlasts an outage, or a question waits for its answer, before it fails.
         timeout: seconds after which a statement that is not answered means that the server has stalled.
         capture_for: seconds for which changes of rows are still noted in the outbox when no hub takes them.
         publish_for: the same for events that are published in transactions; later ones are refused.

@@ -27,7 +27,7 @@ from headwater.brokers.postgres.leader import Leader
 from headwater.brokers.postgres.link import Failure, Link, explain
 from headwater.brokers.postgres.retention import Sweep
 from headwater.brokers.postgres.sequencer import OwnLog
-from headwater.brokers.postgres.session import Session
+from headwater.brokers.postgres.session import Session, end
 from headwater.brokers.postgres.snapshot import Snapshot
 from headwater.brokers.postgres.watcher import Watcher
 from headwater.brokers.postgres.writer import Append, Made, Writer
@@ -148,8 +148,7 @@ class PostgresBroker:
         await self._writer.stop()
         if self._session is not None:
             await self._session.stop()
-        if self._working:
-            await asyncio.wait(self._working)
+        await end(self._working, self._reader, self._writer.link)
         await self._writer.close()
         await self._reader.close()
         self._delivery.close()
@@ -302,8 +301,18 @@ class PostgresBroker:
         return sweep.removed
 
     async def _ask(self, question: Callable[..., Awaitable[tuple[str, _T]]], *details: Any) -> _T:
-        """Ask the log. If it does not answer, or is another log than before, have the writer look, and ask again."""
+        """Ask the log, and wait for the answer as long as for an append."""
         self._check_open()
+        wait = self.address.options.wait
+        try:
+            async with asyncio.timeout(wait):
+                return await self._insist(question, details)
+        except TimeoutError as error:
+            what = f"the log in {self.address} has not answered within {wait:g} s"
+            raise BrokerUnavailable(what, fix="look at the server and the way to it", retry_after=1) from error
+
+    async def _insist(self, question: Callable[..., Awaitable[tuple[str, _T]]], details: Sequence[Any]) -> _T:
+        """If the log does not answer, or is another log than before, have the writer look, and ask again."""
         try:
             epoch, answer = await self._work(self._answer(question, details))
             if epoch == self._delivery.at[0]:
@@ -324,7 +333,13 @@ class PostgresBroker:
     async def _answer(
         self, question: Callable[..., Awaitable[tuple[str, _T]]], details: Sequence[Any]
     ) -> tuple[str, _T]:
+        late = self._loop.time() + self.address.options.wait
         async with self._asking:
+            self._check_open()
+            if (
+                self._loop.time() > late
+            ):  # those before have had no answer either, and nobody waits for this one any more
+                raise BrokerUnavailable(f"the log in {self.address} does not answer", retry_after=1)
             try:
                 return await question(self._reader, *details)
             except Failure as error:
@@ -344,5 +359,10 @@ class PostgresBroker:
         """Do something in a task of its own, which goes on if the caller is cancelled."""
         task = asyncio.create_task(work)
         self._working.add(task)
-        task.add_done_callback(self._working.discard)
+        task.add_done_callback(self._worked)
         return await asyncio.shield(task)
+
+    def _worked(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            task.exception()  # now somebody has looked at it, even if the caller has gone

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from psycopg import AsyncConnection
@@ -78,11 +78,7 @@ class Session:
         self._is_stopping = True
         self._rested.set()
         self.wake()
-        await asyncio.wait([self._task], timeout=CLOSING)
-        self._link.cut()
-        await asyncio.wait([self._task], timeout=CLOSING)
-        self._task.cancel()  # if it is done this does nothing
-        await asyncio.wait([self._task])
+        await end([self._task], self._link)
 
     async def _run(self) -> None:
         while not self._is_stopping:
@@ -160,6 +156,22 @@ class Session:
         elif self._is_troubled:
             _log.info("the log in %s can be followed again", self._address)
         self._is_troubled = error is not None
+
+
+async def end(tasks: Collection[asyncio.Task[Any]], *links: Link, patience: float = CLOSING) -> None:
+    """Wait until tasks have ended. After `patience` seconds those that have not lose the connections that they use; if that
+    does not end them either, they are cancelled."""
+    late = set(tasks)
+    if late:
+        _, late = await asyncio.wait(late, timeout=patience)
+    if late:
+        for link in links:
+            link.cut()
+        _, late = await asyncio.wait(late, timeout=CLOSING)
+    if late:
+        for task in late:
+            task.cancel()
+        await asyncio.wait(late)
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:

@@ -21,6 +21,7 @@ from headwater.brokers.postgres.address import Address
 from headwater.brokers.postgres.appends import Answer, Group, Outcome
 from headwater.brokers.postgres.link import Failure, Link, explain, is_missing
 from headwater.brokers.postgres.migrate import migrate
+from headwater.brokers.postgres.session import end
 from headwater.errors import BrokerUnavailable
 from headwater.event import Draft, byte_length
 
@@ -37,14 +38,16 @@ class Append:
 
     Args:
         drafts: at least one.
-        deadline: on the loop's clock; then the append fails, unless it is just being made.
+        deadline: on the loop's clock; then the append fails, unless it was made and the feed is yet to hear of it.
 
     Attributes:
         ticket: gets the epoch and the outcome, or the error.
         is_sent: it has been sent, so whether it was made is not known before the answer.
+        is_made: it was made.
+        trouble: why it could not be made the last time.
     """
 
-    __slots__ = ("deadline", "drafts", "is_sent", "size", "ticket")
+    __slots__ = ("deadline", "drafts", "is_made", "is_sent", "size", "ticket", "trouble")
 
     def __init__(self, drafts: Sequence[Draft], deadline: float, ticket: asyncio.Future[tuple[str, Outcome]]) -> None:
         self.drafts = drafts
@@ -52,6 +55,8 @@ class Append:
         self.ticket = ticket
         self.size = sum(byte_length(draft.data) for draft in drafts)
         self.is_sent = False
+        self.is_made = False
+        self.trouble: Exception | None = None
 
 
 class Made:
@@ -71,7 +76,7 @@ class Writer:
     """The writer's task.
 
     Args:
-        link: used here only.
+        link: used here only; whoever ends what is under way may cut it.
         address: of the database.
         key_age: seconds for which idempotency keys count.
         seen: tells the epoch and seq that this node knows to have existed.
@@ -95,7 +100,7 @@ class Writer:
         left: Callable[[Append], None],
     ) -> None:
         self.retries = 0
-        self._link = link
+        self.link = link
         self._address = address
         self._key_age = int(key_age * 1000)
         self._seen = seen
@@ -118,20 +123,20 @@ class Writer:
         self._queue.append(append)
         self._news.set()
         loop = asyncio.get_running_loop()
-        timer = loop.call_at(append.deadline, self._expire, append, None)
+        timer = loop.call_at(append.deadline, self._expire, append)
         append.ticket.add_done_callback(lambda _: timer.cancel())
 
     async def stop(self) -> None:
-        """Return when everything that was submitted is dealt with. Nothing may be submitted any more."""
+        """Return when everything that was submitted is dealt with, or its time is over. Nothing may be submitted any more."""
         self._is_stopping = True
         self._news.set()
         if self._task is not None:
-            await self._task
+            await end([self._task], self.link, patience=self._address.options.wait)
 
     async def close(self) -> None:
         """Close the connection."""
         async with self._using:
-            await self._link.close()
+            await self.link.close()
 
     async def check(self) -> tuple[str, int]:
         """Look at what the log is, make it if it is missing, and tell; its epoch and newest position.
@@ -153,7 +158,7 @@ class Writer:
     async def _forsake(self) -> None:
         """Never trust a connection again that has failed."""
         self._has_entered = False
-        await self._link.close()
+        await self.link.close()
 
     async def _enter(self) -> tuple[str, int]:
         known = self._seen()
@@ -162,7 +167,7 @@ class Writer:
         except psycopg.Error as error:
             if not is_missing(error):
                 raise
-            names = await migrate(await self._link.use(), self._address.options.schema)
+            names = await migrate(await self.link.use(), self._address.options.schema)
             _log.info("installed %s in %s", ", ".join(names), self._address)
             found = await self._ask_to_enter(known)
         self._has_entered = True
@@ -170,7 +175,7 @@ class Writer:
         return found
 
     async def _ask_to_enter(self, known: tuple[str, int]) -> tuple[str, int]:
-        epoch, pos = await self._link.row("enter", epoch=known[0], pos=known[1])
+        epoch, pos = await self.link.row("enter", epoch=known[0], pos=known[1])
         return epoch, pos
 
     async def _run(self) -> None:
@@ -211,6 +216,8 @@ class Writer:
                 self.retries += 1
                 await self._pause(attempt)
             else:
+                for append in appends:
+                    append.is_made = True
                 self._made(Made(appends, group, answer))
                 break
         for append in appends:
@@ -218,7 +225,7 @@ class Writer:
 
     async def _try(self, appends: list[Append], group: Group, operation: UUID) -> Answer:
         try:
-            await self._link.use()
+            await self.link.use()
             if not self._has_entered:
                 await self._enter()
             for append in appends:
@@ -233,7 +240,7 @@ class Writer:
         if not group.drafts:  # each append in it contradicts itself
             return Answer(epoch, None, 0, ())
         keyless = any(draft.idempotency_key is None for draft in group.drafts)
-        found = await self._link.row(
+        found = await self.link.row(
             "append",
             known_epoch=epoch,
             known_pos=seq,
@@ -253,17 +260,18 @@ class Writer:
         """Tell those whose time is over, and everybody if waiting will not help."""
         now = asyncio.get_running_loop().time()
         for append in appends:
+            append.trouble = error
             if now >= append.deadline or not isinstance(error, Failure):
-                self._expire(append, error)
+                self._expire(append)
 
-    def _expire(self, append: Append, error: Exception | None) -> None:
-        if append.ticket.done() or (append.is_sent and error is None):
-            return  # if it has been sent, then its outcome will tell
-        problem = explain(error or BrokerUnavailable("the database did not answer in time"), self._address)
+    def _expire(self, append: Append) -> None:
+        if append.ticket.done() or append.is_made:
+            return
+        problem = explain(append.trouble or BrokerUnavailable("the database did not answer in time"), self._address)
         outcome = "whether the events were appended is not known" if append.is_sent else "nothing was appended"
         fix = "publish again with the same idempotency keys" if append.is_sent else problem.fix
         failure = BrokerUnavailable(f"{problem.what}; {outcome}", expected=problem.expected, fix=fix, retry_after=1)
-        failure.__cause__ = error
+        failure.__cause__ = append.trouble
         append.ticket.set_exception(failure)
 
     async def _pause(self, attempt: int) -> None:
