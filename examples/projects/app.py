@@ -19,9 +19,7 @@ from examples.projects.projects import Projects
 from examples.projects.settings import Settings
 from examples.shared.access import Access, check_local
 from examples.shared.web import WEB, answer, page, prepare
-from headwater import Principal
-from headwater.asgi.limits import Limiter, Limits
-from headwater.asgi.request import address_of
+from headwater import Limiter, Limits, Principal
 from headwater.errors import NotAllowed, NotAuthenticated
 
 PAGE: Final = "/projects"
@@ -54,21 +52,16 @@ def router(projects: Projects, settings: Settings) -> APIRouter:
             return PlainTextResponse("Forbidden", 403, headers=headers)
         one_connection = request.scope["http_version"] == "1.1"  # HTTP/2 forbids the header
         hub, _ = await projects.running()
-        place = limiter.connect(address_of(request.scope), caller.id)
-        try:
-            return hub.stream(
-                request,
-                channel,
-                principal=caller,
-                connected="",
-                hello=lambda first: {"type": "connected", "message": "Connected to status updates"},
-                heartbeat=settings.heartbeat,
-                headers={**headers, "connection": "keep-alive"} if one_connection else headers,
-                release=place.release,
-            )
-        except BaseException:
-            place.release()
-            raise
+        return hub.stream(
+            request,
+            channel,
+            principal=caller,
+            connected="",
+            hello=lambda first: {"type": "connected", "message": "Connected to status updates"},
+            heartbeat=settings.heartbeat,
+            headers={**headers, "connection": "keep-alive"} if one_connection else headers,
+            limiter=limiter,
+        )
 
     add_project(routes, projects, access)
     if settings.is_dev:

@@ -13,6 +13,7 @@ Public names, and nothing else. Clients are in `headwater.client` (extra `client
 """
 
 from headwater.asgi.library import Hub
+from headwater.asgi.limits import Limiter, Limits
 from headwater.asgi.problems import handle_error
 from headwater.brokers import open_broker
 from headwater.brokers.base import Broker, Retention, Rule
@@ -33,6 +34,8 @@ __all__ = [
     "Event",
     "HeadwaterError",
     "Hub",
+    "Limiter",
+    "Limits",
     "Position",
     "Principal",
     "Publisher",

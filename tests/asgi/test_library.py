@@ -13,11 +13,19 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from headwater import Hub, Principal
+from headwater import Hub, Limiter, Limits, Principal
 from headwater.brokers import open_broker
-from headwater.errors import ConfigurationError, InvalidChannel, InvalidCursor, InvalidInput, NotAcceptable
+from headwater.errors import (
+    ConfigurationError,
+    InvalidChannel,
+    InvalidCursor,
+    InvalidInput,
+    NotAcceptable,
+    TooManyRequests,
+)
 from headwater.testing.asgi import open_stream
 from headwater.testing.asgi import request as call
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -251,3 +259,21 @@ def test_a_signal_after_the_loop_has_closed_is_passed_on() -> None:
         assert heard == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+async def test_a_limiter_counts_streams_until_they_are_over(hub: Hub) -> None:
+    """And refuses one too many. What never becomes a stream is not counted, and the application hears of the end, too."""
+    limiter, ended = Limiter(Limits(max_streams_per_principal=1)), asyncio.Event()
+    ada = Principal(id="ada")
+    async with open_stream(hub.stream(asking(), "a", principal=ada, limiter=limiter, release=ended.set), "/") as stream:
+        await stream.message()
+        assert limiter.streams == 1
+        with pytest.raises(TooManyRequests):
+            hub.stream(asking(), "a", principal=ada, limiter=limiter)
+    await ended.wait()
+    assert limiter.streams == 0
+    async with open_stream(hub.stream(asking(), "a", limiter=limiter), "/") as stream:
+        assert limiter.streams == 1
+    with pytest.raises(NotAcceptable):
+        hub.stream(asking(accept="image/png"), "a", principal=ada, limiter=limiter)
+    await until(lambda: limiter.streams == 0, "all places to be free")

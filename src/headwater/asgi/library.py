@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from headwater import hub as core
 from headwater import wire
+from headwater.asgi.limits import Limiter
 from headwater.asgi.poll import PollResponse
 from headwater.asgi.request import address_of, query_of, start_of, wants_poll
 from headwater.asgi.stream import StreamResponse
@@ -164,7 +165,8 @@ class Hub(core.Hub):
         heartbeat: float | None = None,
         heartbeat_comment: bool | str = False,
         headers: Mapping[str, str] | None = None,
-        release: Any = None,
+        limiter: Limiter | None = None,
+        release: Callable[[], object] | None = None,
     ) -> Response:
         """The response that streams channels to whoever sent `request`, from where its cursor says. A request with
         `Accept: application/json` is answered as a poll, with the same cursors (docs/reference/http.md). You have decided
@@ -180,10 +182,13 @@ class Hub(core.Hub):
             heartbeat: seconds; 0 for none.
             heartbeat_comment: a comment line instead of an event, with this text or bare.
             headers: further response headers of the stream.
+            limiter: counts the stream among its principal's and its address', and refuses one too many. Keep one for all
+                streams.
             release: called once when the stream is over.
 
         Raises:
             InvalidChannel, InvalidCursor, NotAcceptable: the request or your channels are malformed.
+            TooManyRequests, HubFull: the limiter refuses the stream.
             ConfigurationError: the request is of a framework that cannot stream.
         """
         if not isinstance(request, HTTPConnection):
@@ -207,9 +212,30 @@ class Hub(core.Hub):
             comment_heartbeat=_comment(heartbeat_comment),
             release=release,
         )
-        if wants_poll(scope):
-            return PollResponse(self, subscription, query)
-        return StreamResponse(self, subscription, headers=headers)
+        with _counted(subscription, limiter) as counted:
+            if wants_poll(scope):
+                return PollResponse(self, counted, query)
+            return StreamResponse(self, counted, headers=headers)
+
+
+@contextlib.contextmanager
+def _counted(subscription: Subscription, limiter: Limiter | None) -> Iterator[Subscription]:
+    """The subscription with a place that is given back when it is over, or at once if nothing comes of it."""
+    if limiter is None:
+        yield subscription
+        return
+    lease = limiter.connect(subscription.address or None, subscription.principal.id)
+
+    def release() -> None:
+        lease.release()
+        if subscription.release is not None:
+            subscription.release()
+
+    try:
+        yield msgspec.structs.replace(subscription, release=release)
+    except BaseException:
+        lease.release()
+        raise
 
 
 def _comment(choice: bool | str) -> bytes:
