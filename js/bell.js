@@ -12,6 +12,8 @@ import { useNotifications } from './react.js'
 
 const GROUP = 1000 // ms in which those that come together are told of together
 const QUIET = 3000 // ms between two sounds
+/** Seconds of a unit. @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const UNITS = [['year', 31_557_600], ['month', 2_629_800], ['day', 86_400], ['hour', 3600], ['minute', 60]]
 const COUNT = /^\(\d+\+?\) /
 
 /** @type {Labels} */
@@ -119,11 +121,13 @@ const useArrivals = ({ items, isLoading }, tell) => {
   /** @type {{current: any}} */
   const timer = useRef(0)
   const latest = useLatest(tell)
+  const wasLoading = useRef(true)
   useEffect(() => {
-    if (isLoading) return
     const before = known.current
+    const isLoaded = wasLoading.current && !isLoading
     known.current = new Set(items.map(({ id }) => id))
-    if (!before) return // they were here already
+    wasLoading.current = !!isLoading
+    if (!before || isLoaded) return // they were here already
     const fresh = items.filter(({ id, read, seen }) => !before.has(id) && !read && !seen)
     waiting.current.unshift(...fresh)
     if (fresh.length)
@@ -189,7 +193,7 @@ export const useNotificationBell = (source, options = {}) => {
   }, [isOpen, isLoading, items[0]?.id])
   useEffect(() => {
     if (!isOpen) return
-    panel.current?.focus()
+    panel.current?.focus({ preventScroll: true })
     const leave = (/** @type {any} */ { target }) => root.current?.contains(target) || turn(false)
     document.addEventListener('pointerdown', leave)
     return () => document.removeEventListener('pointerdown', leave)
@@ -256,8 +260,7 @@ export const useNotificationBell = (source, options = {}) => {
 const ago = (time, locale) => {
   const seconds = (time - Date.now()) / 1000
   const format = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' })
-  for (const [unit, size] of /** @type {[Intl.RelativeTimeFormatUnit, number][]} */ ([['day', 86_400], ['hour', 3600], ['minute', 60]]))
-    if (Math.abs(seconds) >= size) return format.format(Math.trunc(seconds / size), unit)
+  for (const [unit, size] of UNITS) if (Math.abs(seconds) >= size) return format.format(Math.trunc(seconds / size), unit)
   return format.format(0, 'second')
 }
 
@@ -268,7 +271,7 @@ const Content = ({ item, locale }) => {
   return [
     h('span', { key: 1, className: 'hw-bell-subject', dir: 'auto' }, textOf(item.title)),
     message && h('span', { key: 2, className: 'hw-bell-message', dir: 'auto' }, message),
-    time ? h('time', { key: 3, dateTime: new Date(time).toISOString() }, ago(time, locale)) : null,
+    time ? h('time', { key: 3, dir: 'auto', dateTime: new Date(time).toISOString() }, ago(time, locale)) : null,
   ]
 }
 
@@ -319,7 +322,8 @@ const Bell = ({ source, ...props }) => {
   return h(
     'div',
     { ...bell.rootProps, className: `hw-bell ${props.className ?? ''}`, 'data-theme': props.theme, 'data-align': props.align },
-    h('button', { ...bell.buttonProps, className: 'hw-bell-button' }, props.icon ?? ICON, bell.badge && h('span', { className: 'hw-bell-badge', 'aria-hidden': true }, bell.badge)),
+    h('button', { ...bell.buttonProps, className: 'hw-bell-button' }, props.icon ?? ICON),
+    bell.badge && h('span', { className: 'hw-bell-badge', 'aria-hidden': true }, bell.badge), // the button's name says more
     h('span', { role: 'status', className: 'hw-bell-hidden' }, bell.announcement),
     bell.isOpen && panelOf(bell, props),
   )

@@ -13,7 +13,8 @@ export type Actions = AnyAction | readonly AnyAction[] | null | undefined
 export type ActionMap<Events extends EventMap> = {
   [Type in keyof Events & string]?: (data: Events[Type], event: ServerEvent<Events[Type], Type>) => Actions
 } & {
-  reset?: (data: { reason: string; cursor: string }, event: ServerEvent) => Actions
+  /** Data: `{ reason, cursor }`. */
+  reset?: (data: any, event: ServerEvent) => Actions
   '*'?: (data: any, event: ServerEvent) => Actions
 }
 
@@ -117,9 +118,9 @@ export interface CacheLifecycle<Data> {
  * @param apply changes the draft, and may be given an event twice.
  * @param options.reload loads anew: called when the stream opened only after the first load began, and after a reset.
  */
-export function sseCacheEntry<Data = any, Arg = any, Events extends EventMap = EventMap>(
+export function sseCacheEntry<Events extends EventMap, Type extends keyof Events & string, Data = any, Arg = any>(
   client: Client<Events>,
-  types: (keyof Events & string) | '*' | readonly (keyof Events & string)[],
-  apply: (draft: Data, data: any, event: ServerEvent, arg: Arg) => void,
+  types: Type | readonly Type[],
+  apply: (draft: Data, data: Events[Type], event: ServerEvent<Events[Type]>, arg: Arg) => void,
   options?: { reload?: (arg: Arg, api: CacheLifecycle<Data>) => void },
 ): (arg: Arg, api: CacheLifecycle<Data>) => Promise<void>

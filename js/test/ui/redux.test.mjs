@@ -38,8 +38,8 @@ test('an event may be several actions, or a thunk, and gives its id', async () =
     a: (data, { id }) => [{ type: `a${data}` }, null, { type: id }],
     '*': () => () => 'thunk',
   })
-  await hub.send(['a', 7])
-  assert.deepEqual(seen, ['a7', '1', 'thunk'])
+  await hub.send(['a', 7], ['b', 8])
+  assert.deepEqual(seen, ['a7', '1', 'thunk', 'thunk'])
   detach()
   client.close()
 })

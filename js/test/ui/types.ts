@@ -1,6 +1,4 @@
 // What the compiler lets an application do, and what not. It is only compiled.
-import { configureStore } from '@reduxjs/toolkit'
-import { createApi, fakeBaseQuery } from '@reduxjs/toolkit/query'
 import { createElement } from 'react'
 import { createClient } from 'headwater'
 import { NotificationBell, useNotificationBell } from 'headwater/bell'
@@ -51,7 +49,7 @@ createElement(SSEProvider, { endpoint: 7 })
 const client = createClient<AppEvents>({ url: '/events' })
 const notifications = createNotificationsSlice({ cap: 50 })
 const status = createStatusSlice()
-const store = configureStore({ reducer: { notifications: notifications.reducer, sse: status.reducer } })
+declare const store: { dispatch<T>(thunk: (dispatch: (action: unknown) => unknown) => T): T; dispatch(action: { type: string }): void; getState(): unknown }
 attachSSE(store, client, { 'order.created': ({ total }) => ({ type: 'x', total }), tick: (data, { id }) => [{ type: 't', n: data.n, id }] }, { status: status.actions.changed })
 // @ts-expect-error: there is no such event
 attachSSE(store, client, { tock: () => null })
@@ -60,12 +58,7 @@ const saved: Promise<boolean> = store.dispatch(notifications.save(notifications.
 export const unread: number = notifications.selectors.selectUnreadCount(store.getState())
 void saved
 
-export const api = createApi({
-  baseQuery: fakeBaseQuery(),
-  endpoints: (build) => ({
-    orders: build.query<Order[], string>({
-      queryFn: () => ({ data: [] }),
-      onCacheEntryAdded: sseCacheEntry<Order[], string, AppEvents>(client, 'order.created', (draft, data) => void draft.push(data)),
-    }),
-  }),
-})
+// What RTK Query makes of it is in docs/howto/redux.md, which is compiled, too.
+export const keepUpToDate = sseCacheEntry(client, ['order.created'], (draft: Order[], data, { id }) => void (id && draft.push(data)))
+// @ts-expect-error: there is no such event
+sseCacheEntry(client, 'tock', () => {})
