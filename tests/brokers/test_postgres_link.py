@@ -19,8 +19,9 @@ def test_lists_arrive_as_they_are(words: list[str | None], numbers: list[int]) -
     """Whatever is in them: quotes, braces, commas, backslashes, the word NULL, and nothing."""
     with psycopg.connect(shared_server().url()) as connection:
         connection.adapters.register_dumper(list, ArrayDumper)
-        found = connection.execute("SELECT %s::text[], %s::bigint[]", (words, numbers)).fetchone()
-    assert found == (words, numbers)
+        given = words, numbers, [None] * len(words), [None, *numbers]
+        found = connection.execute("SELECT %s::text[], %s::bigint[], %s::text[], %s::bigint[]", given).fetchone()
+    assert found == given
 
 
 def test_a_text_that_no_database_holds_is_refused() -> None:

@@ -27,6 +27,7 @@ from headwater.brokers.postgres.sequencer import Target
 from headwater.errors import BrokerUnavailable
 
 INTERVAL = 0.010  # seconds between looks while there is something to do
+MANY = 20  # rows taken at once from which on looks are half as frequent
 BUSY_FOR = 0.5  # seconds after the last row for which that is assumed
 LINGERING = 0.025  # seconds between looks until the time is over for which nobody needs to tell
 AWAKE = 10.0  # seconds of that time; said again when half of them are over, which costs a dead row each time
@@ -181,7 +182,7 @@ class Leader:
             return await self._step_down()
         self.taken += len(rows)
         await self._low.took(self._link, len(rows), now)
-        return 0.0 if len(rows) == ROWS else INTERVAL  # a look for what came in the meantime would find little
+        return _until_worth_it(len(rows))
 
     async def _rest(self, now: float) -> float:
         """There is nothing to do."""
@@ -202,6 +203,13 @@ class Leader:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _until_worth_it(taken: int) -> float:
+    """Seconds until there will be something to take again. When much comes, less often is cheaper for everyone."""
+    if taken == ROWS:
+        return 0.0
+    return INTERVAL if taken < MANY else 2 * INTERVAL
 
 
 class LowWater:

@@ -34,10 +34,19 @@ class ArrayDumper(Dumper):
     longer over each of them than everything else that is done with it. The type is the server's to find out."""
 
     def dump(self, obj: list[str | int | None]) -> bytes:
-        text = f"{{{','.join(map(_element, obj))}}}"
+        text = f"{{{_elements(obj)}}}"
         if "\0" in text:
             raise psycopg.DataError("PostgreSQL text cannot contain NUL")
         return text.encode()
+
+
+def _elements(values: list[str | int | None]) -> str:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return str(values)[1:-1]
+    if kinds == {type(None)}:
+        return "NULL," * (len(values) - 1) + "NULL"
+    return ",".join(map(_element, values))
 
 
 def _element(value: str | int | None) -> str:
