@@ -8,15 +8,6 @@ const PATIENCE = 1000 // ms to wait for the stream before something is loaded al
 
 /** @type {Set<() => void>} */
 const jobs = new Set()
-/** @type {any} */
-let timer
-
-const flush = () => {
-  clearTimeout(timer)
-  const due = [...jobs]
-  jobs.clear()
-  for (const job of due) queueMicrotask(job) // what one throws is not the next one's trouble
-}
 
 /**
  * Do it with the next frame, and once, however often that is asked for; soon where there are no frames. All that is due is
@@ -24,11 +15,16 @@ const flush = () => {
  * @param {() => void} job
  */
 export const nextFrame = (job) => {
-  jobs.add(job)
-  if (jobs.size > 1) return
+  if (jobs.has(job)) return
   const isSeen = globalThis.document?.hidden === false
+  const flush = () => {
+    clearTimeout(timer)
+    for (const due of jobs) queueMicrotask(due) // what one throws is not the next one's trouble
+    jobs.clear()
+  }
+  const timer = setTimeout(flush, isSeen ? BLINK : 0)
   if (isSeen) requestAnimationFrame(flush)
-  timer = setTimeout(flush, isSeen ? BLINK : 0)
+  jobs.add(job)
 }
 
 /**
