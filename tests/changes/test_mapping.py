@@ -198,3 +198,13 @@ def test_a_value_in_a_channel_is_text_as_in_json() -> None:
     rule = Rule(table="jobs", channel="a:{n}:{flag}", data=["n"])
     (draft,) = Mapper([rule])(row("I", {"n": 5, "flag": True}))
     assert draft == Draft(channel="a:5:true", type="jobs.insert", data='{"n":5}')
+
+
+def test_a_row_that_cannot_even_be_told_of_whole() -> None:
+    """One that nobody can read, and one that is too large, are told of without what is in them."""
+    mapper = Mapper([Rule(table="jobs", channel="all", data=lambda change: 1 / 0)])
+    for new in ('{"deep":' + "[" * 5000 + "]" * 5000 + "}", {"large": "x" * 300_000}):
+        (draft,) = mapper(row("I", new, {"small": 1}))
+        told = json.loads(draft.data)
+        assert (draft.channel, told["seq"], told["new"], told["old"]) == (DEAD, 7, None, None)
+    assert mapper.dead == 2

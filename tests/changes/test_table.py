@@ -6,7 +6,7 @@ import pytest
 
 from headwater.brokers.postgres.address import parse
 from headwater.changes.install import connect
-from headwater.changes.table import Column, Table, read_table
+from headwater.changes.table import Column, Shape, Table, read_table
 from headwater.errors import InvalidInput
 from tests.changes.database import Database
 
@@ -37,7 +37,7 @@ async def test_columns_and_their_types(database: Database) -> None:
     assert list(table.columns.values()) == [
         Column(name="a", type="character varying", text=True),
         Column(name="b", type="bpchar", text=True),
-        Column(name="c", type='ext."Odd Type"', type_schema="ext"),
+        Column(name="c", type='ext."Odd Type"', type_schema="ext", shape=Shape("text")),
         Column(name="d", type="numeric", big="text"),
         Column(name="e", type="bigint[]", big="text[]"),
         Column(name="f", type="json[]", equal=False, ordered=False),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -17,10 +18,10 @@ import msgspec
 
 from headwater.brokers.postgres.outbox import Row
 from headwater.changes.change import Change, Operation
-from headwater.changes.rules import Rule, check_rules
+from headwater.changes.rules import MAX_BYTES, Rule, check_rules
 from headwater.changes.templates import Template, fill_shape
 from headwater.channels import check_channel
-from headwater.errors import InvalidInput
+from headwater.errors import InvalidEvent, InvalidInput
 from headwater.event import Draft
 
 DEAD: Final = "$changes:dead"
@@ -145,7 +146,8 @@ def _data(rule: Rule, change: Change) -> str:
 
 
 def _dead(rule: Rule, row: Row, error: Exception) -> Draft:
-    """Everything that is needed to mend the rule and send the event by hand."""
+    """Everything that is needed to mend the rule and send the event by hand; without the row, if that is what cannot be read
+    or is larger than an event should be."""
     data = {
         "rule": rule.name,
         "operation": _OPERATIONS.get(row.op or ""),
@@ -153,7 +155,10 @@ def _dead(rule: Rule, row: Row, error: Exception) -> Draft:
         "table": rule.table,
         "seq": row.seq,
         "error": f"{type(error).__name__}: {error}"[:2000].encode(errors="replace").decode(),
-        "new": None if row.new is None else msgspec.Raw(row.new.encode()),
-        "old": None if row.old is None else msgspec.Raw(row.old.encode()),
     }
-    return Draft.json(DEAD, "dead", data, permissions=[ADMIN])
+    sides = {"new": row.new, "old": row.old}
+    if sum(len(text) for text in sides.values() if text is not None) <= MAX_BYTES:
+        with suppress(InvalidEvent):
+            whole = {side: None if text is None else msgspec.Raw(text.encode()) for side, text in sides.items()}
+            return Draft.json(DEAD, "dead", {**data, **whole}, permissions=[ADMIN])
+    return Draft.json(DEAD, "dead", {**data, "new": None, "old": None}, permissions=[ADMIN])

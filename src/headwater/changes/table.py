@@ -6,7 +6,7 @@ Asks the catalogs, and lets Postgres itself say which types can be compared. Kno
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import psycopg
@@ -14,6 +14,24 @@ import psycopg
 from headwater.errors import InvalidInput
 
 Connection = psycopg.AsyncConnection[Any]
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How values of a type become JSON without running code that belongs to the type.
+
+    Postgres itself asks whether somebody has made a cast to json for the type, and the owner of the type may make one. It
+    would run with the rights of whoever installed the trigger. So nothing is left to Postgres but its own types.
+
+    Attributes:
+        how: `plain`: as Postgres does; `text`: as text; `texts`: an array, as texts; `object`: field by field; `call`: by the
+            cast, which a superuser has made.
+        fields: of an object: names and shapes.
+        function: of the cast, in SQL.
+    """
+
+    how: Literal["plain", "text", "texts", "object", "call"] = "plain"
+    fields: tuple[tuple[str, Shape], ...] = ()
+    function: str = ""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +47,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         boolean: whether it is a truth value.
         deterministic: whether its collation tells all different texts apart; patterns need that before Postgres 18.
         big: the type of a text, or list of texts, that shows a number which JavaScript may round; None for other types.
+        shape: how its values become JSON.
         virtual: the expression of a virtual generated column, which a trigger has to compute itself; None for others.
     """
 
@@ -41,6 +60,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     boolean: bool = False
     deterministic: bool = True
     big: str | None = None
+    shape: Shape = Shape()
     virtual: str | None = None
 
 
@@ -99,11 +119,12 @@ async def read_table(connection: Connection, schema: str, name: str) -> Table:
         )
     rows = await (await connection.execute(_COLUMNS, {"oid": oid})).fetchall()
     comparable = {type: await _comparable(connection, type) for type in {row[1] for row in rows}}
-    columns = {row[0]: _column(row, *comparable[row[1]]) for row in rows}
+    shapes = {type: await _shape(connection, type) for type in {row[4] for row in rows}}
+    columns = {row[0]: _column(row, shapes[row[4]], *comparable[row[1]]) for row in rows}
     return Table(schema=schema, name=name, columns=columns, oid=oid, owned=owned)
 
 
-def _column(row: tuple[Any, ...], equal: bool, ordered: bool) -> Column:
+def _column(row: tuple[Any, ...], shape: Shape, equal: bool, ordered: bool) -> Column:
     name, type, schema, category, oid, generated, expression, deterministic = row
     return Column(
         name=name,
@@ -115,8 +136,26 @@ def _column(row: tuple[Any, ...], equal: bool, ordered: bool) -> Column:
         boolean=type == "boolean",
         deterministic=deterministic,
         big=_BIG.get(oid),
+        shape=shape,
         virtual=expression if generated == "v" else None,
     )
+
+
+async def _shape(connection: Connection, oid: int) -> Shape:
+    """The shape of a type, of whatever it is made."""
+    if oid < _FIRST_OF_OTHERS:
+        return Shape()
+    found = await (await connection.execute(_TYPE, {"oid": oid})).fetchone()
+    assert found is not None
+    oid, kind, element, relation, function = found
+    if oid < _FIRST_OF_OTHERS:  # a domain's
+        return Shape()
+    if kind == "c":
+        fields = await (await connection.execute(_FIELDS, {"oid": relation})).fetchall()
+        return Shape("object", tuple([(name, await _shape(connection, type)) for name, type in fields]))
+    if element:
+        return Shape() if await _shape(connection, element) == Shape() else Shape("texts")
+    return Shape("text") if function is None else Shape("call", function=function)
 
 
 async def _comparable(connection: Connection, type: str) -> tuple[bool, bool]:
@@ -135,6 +174,9 @@ async def _answers(connection: Connection, type: str, operator: str) -> bool:
 
 
 _KINDS: Final = ("r", "p", "f")
+_FIRST_OF_OTHERS: Final = 16384
+"""Oid from which on things are not Postgres' own (FirstNormalObjectId)."""
+
 _OTHER_KINDS: Final = {"v": "view", "m": "materialized view", "S": "sequence", "i": "index", "c": "composite type"}
 _BIG: Final = {20: "text", 1700: "text", 1016: "text[]", 1231: "text[]"}  # int8, numeric, and arrays of them
 
@@ -144,10 +186,7 @@ FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.rel
 WHERE n.nspname = %(schema)s AND c.relname = %(name)s
 """
 
-_COLUMNS: Final = """
-SELECT a.attname, pg_catalog.format_type(t.oid, -1), n.nspname, t.typcategory::text, t.oid::bigint,
-    a.attgenerated::text, pg_catalog.pg_get_expr(d.adbin, d.adrelid), coalesce(o.collisdeterministic, true)
-FROM pg_catalog.pg_attribute AS a
+_BELOW: Final = """
 CROSS JOIN LATERAL (
     WITH RECURSIVE below AS (
         SELECT a.atttypid AS oid
@@ -156,9 +195,30 @@ CROSS JOIN LATERAL (
     )
     SELECT t.* FROM below JOIN pg_catalog.pg_type AS t ON t.oid = below.oid WHERE t.typbasetype = 0
 ) AS t
+"""
+
+_COLUMNS: Final = f"""
+SELECT a.attname, pg_catalog.format_type(t.oid, -1), n.nspname, t.typcategory::text, t.oid::bigint,
+    a.attgenerated::text, pg_catalog.pg_get_expr(d.adbin, d.adrelid), coalesce(o.collisdeterministic, true)
+FROM pg_catalog.pg_attribute AS a {_BELOW}
 JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
 LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_catalog.pg_collation AS o ON o.oid = a.attcollation
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
+"""
+
+_FIELDS: Final = """
+SELECT a.attname, a.atttypid::bigint FROM pg_catalog.pg_attribute AS a
+WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+_TYPE: Final = f"""
+SELECT t.oid::bigint, t.typtype::text, CASE t.typcategory WHEN 'A' THEN t.typelem::bigint ELSE 0 END, t.typrelid::bigint, (
+    SELECT pg_catalog.format('%%I.%%I', n.nspname, p.proname) FROM pg_catalog.pg_cast AS c
+    JOIN pg_catalog.pg_proc AS p ON p.oid = c.castfunc JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_roles AS r ON r.oid = p.proowner AND r.rolsuper
+    WHERE c.castsource = t.oid AND c.casttarget = 'pg_catalog.json'::pg_catalog.regtype
+)
+FROM (SELECT %(oid)s::oid AS atttypid) AS a {_BELOW}
 """

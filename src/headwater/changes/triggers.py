@@ -21,7 +21,7 @@ from psycopg import sql
 from headwater.changes.change import Operation
 from headwater.changes.compile import condition, raw, schemas
 from headwater.changes.rules import Rule
-from headwater.changes.table import Column, Table
+from headwater.changes.table import Column, Shape, Table
 
 OR_REPLACE: Final = 140000
 """The version of Postgres from which on a trigger can be replaced."""
@@ -183,7 +183,26 @@ def _value(column: Column, side: str, rule: Rule) -> sql.Composable:
         value = raw(f"(SELECT {{}} FROM (SELECT {side}.*) AS computed)").format(raw(column.virtual))
     if column.big is not None and rule.big_numbers == "text":
         value = raw("({})::{}").format(value, raw(column.big))
-    return value
+    return _json(value, column.shape)
+
+
+def _json(value: sql.Composable, shape: Shape) -> sql.Composable:
+    """The value as something that becomes JSON without code of its type's."""
+    made: sql.Composable
+    match shape.how:
+        case "plain":
+            return value
+        case "text":
+            made = raw("format('%s', {})").format(value)
+        case "texts":
+            made = raw("format('%s', {})::text[]").format(value)
+        case "call":
+            return raw("{}({})").format(raw(shape.function), value)
+        case "object":
+            made = _columns(
+                (name, _json(raw("({}).{}").format(value, sql.Identifier(name)), inner)) for name, inner in shape.fields
+            )
+    return raw("CASE WHEN {} IS DISTINCT FROM NULL THEN {} END").format(value, made)
 
 
 def _seal(
