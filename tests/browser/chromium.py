@@ -22,7 +22,8 @@ MAKE = """async ([options, before]) => {
     Object.assign(window, { client, record: before, resets: [], states: [] })
     client.on('*', ({ data }) => record.push(data))
     client.onReset(({ reason }) => resets.push(reason))
-    client.onStatus(({ state, reason, error }) => states.push({ state, reason, status: error?.status, at: performance.now() }))
+    client.onStatus(({ state, reason, error }) =>
+        states.push({ state, reason, status: error?.status, at: performance.now() }))
     client.connect()
 }"""
 

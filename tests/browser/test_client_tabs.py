@@ -130,12 +130,3 @@ async def test_a_frozen_leader_is_replaced_and_follows_when_it_thaws(hub: Server
         await tabs.publish()
         assert await tabs.leader() != frozen
         assert await tabs.streams() == 1
-
-
-async def test_tabs_of_different_people_do_not_share(hub: Server) -> None:
-    """Each person has a stream of their own."""
-    async with chromium() as browser:
-        tabs = Tabs(hub, await browser.new_context())
-        for person in ("ada", "bob", "ada"):
-            await tabs.open(principal=person)
-        assert await tabs.streams() == 2
