@@ -589,7 +589,7 @@ const tabsOf = (settings, tell, move) => {
       await navigator.locks.request(name, steal ? { steal } : { signal }, hold)
     } catch (/** @type {any} */ error) {
       if (signal.aborted) return
-      if (error.name !== 'AbortError') return lead(reason) // this page may have no locks: a connection of its own
+      if (error.name !== 'AbortError') return lead(reason) // this page may use no locks: a connection of its own
       leads = false // stolen, while this tab was frozen
       engine.stop('idle', 'leader gone')
       queue('leader gone')
@@ -608,7 +608,7 @@ const tabsOf = (settings, tell, move) => {
     }).catch(() => '')
     if (signal.aborted) return
     try {
-      if (name) channel = new BroadcastChannel(name)
+      if (name && navigator.locks) channel = new BroadcastChannel(name)
     } catch {}
     if (!channel) return lead(reason) // nobody to share with, or nothing to share by
     channel.onmessage = ({ data }) => hear(data)
