@@ -14,7 +14,7 @@ from bench.costs import costs_of
 from bench.results import Results, bars
 from bench.scenarios import QUICK, Plan
 from bench.simulation.costs import Costs, CostsMissing
-from bench.suite import REDIS, Order, Suite
+from bench.suite import POSTGRES, REDIS, Order, Suite
 from bench.systems import SYSTEMS
 
 QUIET = 0.03
@@ -23,7 +23,7 @@ QUIET = 0.03
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
-    names = [*(system.name for system in SYSTEMS), REDIS]
+    names = [*(system.name for system in SYSTEMS), REDIS, POSTGRES]
     parser = argparse.ArgumentParser(prog="python -m bench", description="Headwater and its neighbours, side by side.")
     parser.add_argument("--quick", action="store_true", help="one short round with 1,000 subscribers, about a minute")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"some of {','.join(names)}")

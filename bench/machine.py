@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.build import BETTER_SSE_VERSION
+from tests.support.postgres import VERSIONS, binaries
 
 _SPARE_FILES = 300  # a server's own, beside its streams
 
@@ -61,6 +62,8 @@ def describe() -> dict[str, str]:
         "nchan": _nchan(),
         "redis": (re.search(r"v=([\d.]+)", _said("redis-server", "--version")) or ["", "not installed"])[1],
         **{name: _version(package) for name, package in (("redis-py", "redis"), ("hiredis", "hiredis"))},
+        "postgres": _postgres(),
+        "psycopg": _version("psycopg"),
     }
 
 
@@ -82,6 +85,13 @@ def _version(package: str) -> str:
 def _nchan() -> str:
     found = re.search(r"^Version: (?:\d+:)?(.+)$", _said("dpkg", "-s", "libnginx-mod-nchan"), re.MULTILINE)
     return found[1] if found else "not installed"
+
+
+def _postgres() -> str:
+    try:
+        return _said(str(binaries(max(VERSIONS)) / "postgres"), "--version").rpartition(" ")[2]
+    except AssertionError:
+        return "not installed"
 
 
 def _cpu() -> str:

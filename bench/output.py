@@ -42,6 +42,9 @@ def as_json(results: Results, about: dict[str, str]) -> str:
         "groups": {name: asdict(found) for name, found in results.groups.items()},
         "latency": asdict(results.latency) if results.latency else None,
         "work": asdict(results.work) if results.work else None,
+        "throughput": asdict(results.throughput) if results.throughput else None,
+        "freshness": asdict(results.freshness) if results.freshness else None,
+        "sequencing": asdict(results.sequencing) if results.sequencing else None,
     }
     return json.dumps(everything, indent=1) + "\n"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bench.postgres.told import freshness_table, sequencing_table, throughput_table
 from bench.redis.latency import RATE, STREAMS, Latency
 from bench.redis.work import FOLLOWED, PUBLISHERS, Price, Work
 from bench.results import KB, Results, Row, bars, rows
@@ -204,6 +205,12 @@ def report(results: Results, heading: str = "###") -> str:
         sections.append(("Publishing to Redis", rates_table(results.work)))
         tables = [prices_table(results.work), others_table(results.work), _rest(results.work)]
         sections.append(("Work of Redis and of nodes", "\n\n".join(tables)))
+    if results.throughput:
+        sections.append(("Transactions in PostgreSQL", throughput_table(results.throughput)))
+    if results.freshness:
+        sections.append(("From a write in PostgreSQL to the browser", freshness_table(results.freshness)))
+    if results.sequencing:
+        sections.append(("Events into a log in PostgreSQL", sequencing_table(results.sequencing)))
     if bars(results):
         sections.append(("Promises", bars_table(results)))
     if results.notes:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from bench.postgres.commits import Throughput
+from bench.postgres.latency import Freshness
+from bench.postgres.sequencing import Sequencing
 from bench.redis.latency import RATE, STREAMS, Latency
 from bench.redis.work import Work
 from bench.scenarios import FanOut, Groups, Publishing, Storm
@@ -29,6 +32,7 @@ class Results:
         fan_out: per number of subscribers, one mapping from system to numbers for each round.
         storm, publishing, groups: by system; Headwater's other broker as `headwater-sqlite`.
         latency, work: of Headwater on Redis; None where it was not measured.
+        throughput, freshness, sequencing: of an application in PostgreSQL and Headwater; likewise.
         notes: what the reader must know: what could not be measured, what was limited, what failed.
         failures: how many measurements failed.
     """
@@ -40,6 +44,9 @@ class Results:
     groups: dict[str, Groups] = field(default_factory=dict)
     latency: Latency | None = None
     work: Work | None = None
+    throughput: Throughput | None = None
+    freshness: Freshness | None = None
+    sequencing: Sequencing | None = None
     notes: list[str] = field(default_factory=list)
     failures: int = 0
 
@@ -134,7 +141,12 @@ def bars(results: Results) -> list[Bar]:
     if ours and theirs:
         seconds = f"{ours.seconds:.2f} s, Nchan {theirs.seconds:.2f} s"
         judged.append(Bar("reconnect storm: no slower than Nchan", seconds, ours.seconds <= theirs.seconds))
-    return judged + (_latency_bars(results.latency) if results.latency else [])
+    return [
+        *judged,
+        *(_latency_bars(results.latency) if results.latency else []),
+        *(_throughput_bars(results.throughput) if results.throughput else []),
+        *(_freshness_bars(results.freshness) if results.freshness else []),
+    ]
 
 
 def _fan_out_bars(found: Mapping[str, Row], streams: int, bound: float) -> list[Bar]:
@@ -183,4 +195,25 @@ def _latency_bars(found: Latency) -> list[Bar]:
     return [
         Bar("through Redis to a stream: p50 at most 1.5x of Redis' own pub/sub", one, found.one_ratio <= 1.5),
         Bar(f"through Redis to {STREAMS:,} streams, {RATE} events/s: p99 under 100 ms", f"{many:.1f} ms", many < 100),
+    ]
+
+
+def _throughput_bars(found: Throughput) -> list[Bar]:
+    publish, false = found.publish_ratio, found.false_ratio
+    return [
+        Bar(
+            "commits that publish: at least 0.8x of the same writes into a plain table",
+            f"{publish:.2f}x",
+            publish >= 0.8,
+        ),
+        Bar("updates with a trigger whose WHEN is false: at least 0.95x of without", f"{false:.2f}x", false >= 0.95),
+    ]
+
+
+def _freshness_bars(found: Freshness) -> list[Bar]:
+    p50, p99 = found.many.p50_us / 1e3, found.many.p99_us / 1e3
+    where = f"row changed to {STREAMS:,} streams, {RATE} changes/s"
+    return [
+        Bar(f"{where}: p50 at most 25 ms", f"{p50:.1f} ms", p50 <= 25),
+        Bar(f"{where}: p99 at most 100 ms", f"{p99:.1f} ms", p99 <= 100),
     ]

@@ -45,6 +45,8 @@ class Plan:
         publish_seconds: per kind of publishing.
         latency_events: per burst through Redis.
         idle_seconds: in which is seen what nodes and Redis use while nothing happens.
+        commit_rounds, commit_seconds: of each kind of an application's transactions in PostgreSQL.
+        outbox_rows: committed at once, to see how fast they are taken.
     """
 
     deliveries: int = 30_000
@@ -56,6 +58,9 @@ class Plan:
     publish_seconds: float = 2.0
     latency_events: int = 400
     idle_seconds: float = 6.0
+    commit_rounds: int = 5
+    commit_seconds: int = 2
+    outbox_rows: int = 20_000
 
 
 QUICK = Plan(
@@ -67,6 +72,9 @@ QUICK = Plan(
     publish_seconds=0.7,
     latency_events=150,
     idle_seconds=2.0,
+    commit_rounds=3,
+    commit_seconds=1,
+    outbox_rows=10_000,
 )
 
 

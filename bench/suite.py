@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import scenarios
+from bench.postgres.commits import throughput
+from bench.postgres.latency import freshness
+from bench.postgres.sequencing import sequencing
 from bench.process import ServerFailed
 from bench.redis.latency import latency
 from bench.redis.work import work
@@ -32,6 +35,8 @@ NCHAN = "nchan"
 OURS_ON_SQLITE = "headwater-sqlite"
 REDIS = "redis"
 """What the scenarios through Redis are asked for by."""
+POSTGRES = "postgres"
+"""The same for an application in PostgreSQL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +132,10 @@ class Suite:
         if self._order.wants(REDIS):
             yield Step("latency through Redis", self._latency)
             yield Step("work of Redis and of nodes", self._work)
+        if self._order.wants(POSTGRES):
+            yield Step("transactions in PostgreSQL", self._throughput)
+            yield Step("from a write in PostgreSQL to the browser", self._freshness)
+            yield Step("events into a log in PostgreSQL", self._sequencing)
 
     def _fan_out(self, system: System, streams: int, found: dict[str, FanOut]) -> str:
         if (system.name, streams) in self._slow:
@@ -160,3 +169,15 @@ class Suite:
     def _work(self) -> str:
         found = self.results.work = work(self._order.plan)
         return f"{found.loaded.append:.0f} µs an append, {found.rest.deliver or 0:.1f} µs for each node"
+
+    def _throughput(self) -> str:
+        found = self.results.throughput = throughput(self._order.plan)
+        return f"{ratio(found.publish_ratio):>6} publishing, {found.false_ratio:.2f}x with a trigger"
+
+    def _freshness(self) -> str:
+        found = self.results.freshness = freshness(self._order.plan)
+        return f"{found.many.p50_us / 1e3:.1f} ms p50, {found.many.p99_us / 1e3:.1f} ms p99"
+
+    def _sequencing(self) -> str:
+        found = self.results.sequencing = sequencing(self._order.plan)
+        return f"{found.published:,.0f}/s published, {found.changed:,.0f}/s changed"

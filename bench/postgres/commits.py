@@ -1,0 +1,123 @@
+"""What publishing and triggers cost the transactions of an application, with a hub that relays all the while.
+
+Rounds in which each kind of transaction has one burst of pgbench, in one order and then in the other; a ratio is the median
+of those within the rounds, so that what the machine does meanwhile harms all of them alike. Everything shares the machine:
+the server, the application, and the hub that takes what they publish.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeAlias
+
+from bench.postgres.server import Commits, Postgres, hub, running_postgres
+from bench.scenarios import Plan, ScenarioFailed, running
+
+DRAINED = 60.0
+"""Seconds after which what was published must have been taken."""
+
+_PICK = "\\set id random(1, 10000)\n"
+_ACCOUNT = "UPDATE account SET n = n + 1 WHERE id = :id;"
+_EVENT = f"jsonb_build_object('id', :id::int, 'text', '{'x' * 80}')"
+
+ALONE, PLAIN, PUBLISH = "alone", "plain", "publish"
+NO_TRIGGER, FALSE, TRUE = "no trigger", "WHEN false", "WHEN true"
+
+KINDS = {
+    ALONE: f"{_PICK}BEGIN; {_ACCOUNT} COMMIT;\n",
+    PLAIN: f"{_PICK}BEGIN; {_ACCOUNT} INSERT INTO plain (channel, type, data) VALUES ('a', 'n', {_EVENT}::text); COMMIT;\n",
+    PUBLISH: f"{_PICK}BEGIN; {_ACCOUNT} SELECT headwater.publish('a', 'n', {_EVENT}); COMMIT;\n",
+    NO_TRIGGER: f"{_PICK}UPDATE untouched SET n = n + 1 WHERE id = :id;\n",
+    FALSE: f"{_PICK}UPDATE guarded SET n = n + 1 WHERE id = :id;\n",
+    TRUE: f"{_PICK}UPDATE guarded SET n = n + 1, state = state + 1 WHERE id = :id;\n",
+}
+"""What the application does, as scripts of pgbench."""
+
+JUDGED = (PLAIN, PUBLISH, NO_TRIGGER, FALSE)
+"""What is in every round; the others are in every second one."""
+
+Round: TypeAlias = dict[str, Commits]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Transactions of an application on eight connections.
+
+    Attributes:
+        found: the median of each kind.
+        publish_ratio: of transactions that publish to those that write the same into a plain table; `alone_ratio` to those
+            that do neither.
+        false_ratio, true_ratio: of updates with a trigger to those without, by its WHEN.
+        published: events that the hub has taken meanwhile, each of them once.
+        behind: the most rows that were waiting for it at the end of a burst.
+    """
+
+    found: dict[str, Commits]
+    publish_ratio: float
+    alone_ratio: float
+    false_ratio: float
+    true_ratio: float
+    published: int
+    behind: int
+
+
+def throughput(plan: Plan) -> Throughput:
+    """Measure all of it.
+
+    Raises:
+        ServerFailed: the server or the hub did not start, or a transaction failed.
+        ScenarioFailed: the hub did not take everything that was published, once.
+    """
+    with running_postgres() as postgres, running(hub(postgres)):
+        rounds, behind = _measured(postgres, plan)
+        published = _drained(postgres)
+    return Throughput(
+        found={kind: _typical([found[kind] for found in rounds if kind in found]) for kind in KINDS},
+        publish_ratio=_ratio(rounds, PUBLISH, PLAIN),
+        alone_ratio=_ratio(rounds, PUBLISH, ALONE),
+        false_ratio=_ratio(rounds, FALSE, NO_TRIGGER),
+        true_ratio=_ratio(rounds, TRUE, NO_TRIGGER),
+        published=published,
+        behind=behind,
+    )
+
+
+def _measured(postgres: Postgres, plan: Plan) -> tuple[list[Round], int]:
+    """The rounds, after bursts to warm up; and how far the hub was behind at most."""
+    for script in KINDS.values():
+        postgres.pgbench(script, min(1, plan.commit_seconds))
+    rounds: list[Round] = []
+    behind = 0
+    for number in range(plan.commit_rounds):
+        found: Round = {}
+        for kind in reversed(KINDS) if number % 2 else KINDS:
+            if kind in JUDGED or number % 2 == 0:
+                found[kind] = postgres.pgbench(KINDS[kind], plan.commit_seconds)
+                behind = max(behind, postgres.number("SELECT count(*) FROM headwater.outbox"))
+        rounds.append(found)
+    return rounds, behind
+
+
+def _drained(postgres: Postgres) -> int:
+    """How many events there are, once the hub has taken all."""
+    deadline = time.monotonic() + DRAINED
+    while left := postgres.number("SELECT count(*) FROM headwater.outbox"):
+        if time.monotonic() > deadline:
+            raise ScenarioFailed(f"{left} rows are still waiting in the outbox after {DRAINED:.0f} s")
+        time.sleep(0.05)
+    published = postgres.number("SELECT last_value FROM headwater.outbox_seq_seq")
+    taken = postgres.number("SELECT pos FROM headwater.newest")
+    if taken != published:
+        raise ScenarioFailed(f"{published} events were published, and {taken} came")
+    return published
+
+
+def _typical(found: Sequence[Commits]) -> Commits:
+    return Commits(median(each.per_second for each in found), median(each.ms for each in found))
+
+
+def _ratio(rounds: Sequence[Round], kind: str, other: str) -> float:
+    return median(found[kind].per_second / found[other].per_second for found in rounds if {kind, other} <= found.keys())

