@@ -34,6 +34,8 @@ class OwnCoverage:
 
     def __init__(self) -> None:
         self._measurement = coverage.Coverage(data_file=None, config_file=str(ROOT / "pyproject.toml"))
+        # A controller of pytest-xdist runs nothing itself: what it judges comes from its workers.
+        self._measurement.set_option("run:disable_warnings", ["module-not-imported", "no-data-collected"])
         self._files: set[Path] = set()
         self._judged: list[str] = []
         self._faults: list[str] = []
