@@ -128,6 +128,7 @@ def typical(found: list[Times]) -> Times:
 
 def through_pubsub(subscriber: Worker, publisher: Worker) -> Burst:
     """The floor."""
+    subscriber.ask("ready")  # it has subscribed: what was published before would be waited for without end
 
     def burst(events: int) -> Times:
         subscriber.tell("receive", events=events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from dataclasses import asdict
 
@@ -20,13 +21,17 @@ async def main(url: str, channel: str) -> None:
 
         async def receive(events: int) -> Answer:
             taken: list[int] = []
-            async for message in pubsub.listen():
-                taken.append(age_ns(message["data"]))
-                if len(taken) == events:
-                    break
+            async with asyncio.timeout(30):
+                async for message in pubsub.listen():
+                    taken.append(age_ns(message["data"]))
+                    if len(taken) == events:
+                        break
             return asdict(Times.of(taken))
 
-        await obey({"receive": receive})
+        async def ready() -> Answer:
+            return {}
+
+        await obey({"receive": receive, "ready": ready})
 
 
 if __name__ == "__main__":
