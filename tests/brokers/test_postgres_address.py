@@ -73,7 +73,7 @@ def test_another_schema_stands_in_the_place_of_headwater() -> None:
     replaced = localised(text, "a\"b'$body$")
     assert replaced == (
         'CREATE SCHEMA IF NOT EXISTS "a""b\'$body$"; "a""b\'$body$".log'
-        " U&'a\\+000022b\\+000027\\+000024body\\+000024' 'headwater.notify' headwaters.x $body_$ $body_$"
+        " E'a\\U00000022b\\U00000027\\U00000024body\\U00000024' 'headwater.notify' headwaters.x $body_$ $body_$"
     )
 
 

@@ -31,6 +31,18 @@ async def test_rules_are_installed_in_one_call(own_database: Database) -> None:
     await until(lambda: own_database.run(others) == [0], "all sessions are gone")
 
 
+@NEWEST
+async def test_a_database_that_objects(own_database: Database) -> None:
+    """To anything, for reasons of its own: that is said in a sentence."""
+    own_database.run(
+        "CREATE TABLE jobs (id int); CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'not on a Friday'; END $$;"
+        "CREATE EVENT TRIGGER no ON ddl_command_start WHEN tag IN ('CREATE TRIGGER') EXECUTE FUNCTION no()"
+    )
+    with pytest.raises(BrokerUnavailable, match="not on a Friday"):
+        await install_rules(own_database.url, [RULE])
+
+
 async def test_a_database_that_does_not_answer() -> None:
     """Or a URL that is none."""
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):

@@ -154,3 +154,32 @@ async def test_a_change_that_cannot_be_recorded(own_database: Database, on_error
         own_database.run("INSERT INTO failing VALUES (1)")
         assert "a change is lost to rule failing" in warnings[0]
     assert own_database.run("SELECT count(*) FROM failing") == [0 if on_error == "raise" else 1]
+
+
+SETTINGS = [
+    "standard_conforming_strings = off",
+    "search_path = pg_temp, other",
+    "transform_null_equals = on",
+    "plpgsql.variable_conflict = error",
+    "plpgsql.extra_errors = 'all'",
+    "array_nulls = off",
+    "client_encoding = 'LATIN1'",
+    "default_transaction_isolation = serializable",
+    "row_security = off",
+    "statement_timeout = '10s'",
+    "jit_above_cost = 0",
+]
+
+
+async def test_whatever_the_writer_has_set(own_database: Database) -> None:
+    """Each setting of a session that could change what our functions mean or whether they run."""
+    own_database.run('CREATE TABLE odd (id int, "a\\b" text)')
+    await own_database.install(Rule(table="odd", channel="c", data=["id", "a\\b"], filter='"a\\\\b"=neq.x\\y'))
+    own_database.run("UPDATE headwater.state SET told_until = 'infinity'")
+    for number, setting in enumerate(SETTINGS):
+        with psycopg.connect(own_database.url, autocommit=True) as writer:
+            writer.execute("CREATE TEMP TABLE outbox (x int); CREATE TEMP TABLE state (x int)")
+            writer.execute(f"SET {setting}".encode())
+            writer.execute("INSERT INTO public.odd VALUES (%s, 'é')", (number,))
+            writer.execute("SELECT headwater.publish('c', 'äb', '1', ARRAY['a'], 'key')")
+    assert [row.new for row in own_database.captured()] == [{"id": n, "a\\b": "é"} for n in range(len(SETTINGS))]

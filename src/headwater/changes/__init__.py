@@ -39,15 +39,12 @@ async def install_rules(
     """
     try:
         from headwater.brokers.postgres.address import parse
-        from headwater.changes.install import connect, install
+        from headwater.changes.install import connected, install
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"row changes need {error.name}, which is not installed",
             fix="install it with: pip install 'headwater[postgres]'",
         ) from error
     address = parse(database)
-    connection = await connect(address)
-    try:
+    async with connected(address) as connection:
         return await install(connection, rules, home=address.options.schema, say=say)
-    finally:
-        await connection.close()

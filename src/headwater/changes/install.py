@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, NamedTuple
 
 import psycopg
@@ -86,6 +86,22 @@ async def connect(address: Address) -> Connection:
     except psycopg.Error as error:
         raise explain(error, address, opening=True) from error
     return connection
+
+
+@asynccontextmanager
+async def connected(address: Address) -> AsyncIterator[Connection]:
+    """A connection for as long as the block lasts; and what Postgres says within it, in our words.
+
+    Raises:
+        ConfigurationError, BrokerUnavailable: there is no answer, or not to us, or one that nobody expected.
+    """
+    connection = await connect(address)
+    try:
+        yield connection
+    except psycopg.Error as error:
+        raise explain(error, address, opening=True) from error
+    finally:
+        await connection.close()
 
 
 async def install(

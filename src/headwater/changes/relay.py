@@ -18,7 +18,7 @@ from headwater.brokers.postgres.migrate import migrate
 from headwater.brokers.postgres.sequencer import OtherBroker
 from headwater.brokers.postgres.session import Session
 from headwater.changes.doctor import look_at_triggers
-from headwater.changes.install import connect, is_ours
+from headwater.changes.install import connected, is_ours
 from headwater.changes.mapping import Mapper
 from headwater.changes.rules import Rule
 from headwater.errors import BrokerUnavailable, ConfigurationError
@@ -105,15 +105,12 @@ class Relay:
 
     async def _look(self, address: Address) -> None:
         home = address.options.schema
-        connection = await connect(address)
-        try:
+        async with connected(address) as connection:
             if not await is_ours(connection, home):
                 await migrate(connection, home)
             async for finding in look_at_triggers(connection, self._rules, home):
                 if finding.grade is not Grade.GOOD:
                     log.warning("%s", finding.text)
-        finally:
-            await connection.close()
 
 
 def _place(address: Address) -> tuple[object, ...]:

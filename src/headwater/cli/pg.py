@@ -139,17 +139,14 @@ def _run(work: Work[_T], flags: dict[str, Any]) -> _T:
 async def _connected(work: Work[_T], url: str, rules: tuple[Rule, ...]) -> _T:
     try:
         from headwater.brokers.postgres.address import parse
-        from headwater.changes.install import connect
+        from headwater.changes.install import connected
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"this needs {error.name}, which is not installed", fix="install it with: pip install 'headwater[postgres]'"
         ) from error
     address = parse(url)
-    connection = await connect(address)
-    try:
+    async with connected(address) as connection:
         return await work(connection, rules, address.options.schema)
-    finally:
-        await connection.close()
 
 
 def _database(settings: Settings) -> str:

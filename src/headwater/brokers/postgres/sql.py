@@ -41,7 +41,8 @@ def quoted(name: str) -> str:
 def localised(text: str, schema: str) -> str:
     """SQL written for a schema named headwater, for one named `schema`."""
     identifier = quoted(check_schema(schema))
-    literal = "U&'" + "".join(_escaped(character) for character in schema) + "'"
+    # Not U&'...', which an application with standard_conforming_strings off may not run.
+    literal = "E'" + "".join(_escaped(character) for character in schema) + "'"
     tag = "body"
     while f"${tag}$" in schema:  # a name must not end the body of a function
         tag += "_"
@@ -50,7 +51,7 @@ def localised(text: str, schema: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    return character if character.isascii() and character.isalnum() else f"\\+{ord(character):06X}"
+    return character if character.isascii() and character.isalnum() else f"\\U{ord(character):08X}"
 
 
 def migrations() -> tuple[tuple[int, str, str], ...]:
