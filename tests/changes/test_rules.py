@@ -156,6 +156,7 @@ async def _coroutine(change: Change) -> None:
         ({"channel": ""}, "is not a channel name"),
         ({"channel": "has space"}, "is not a channel name"),
         ({"channel": "$changes:dead"}, "begins with \\$"),
+        ({"channel": "$changes:{id}"}, "begins with \\$"),
         ({"channel": "a{"}, "has a { by itself"),
         ({"filter": "a=foo.1"}, "'foo' is no operator"),
         ({"when_changed": "a"}, "when_changed is 'a'"),

@@ -23,7 +23,7 @@ from headwater.changes.templates import (
     parse_template,
     places_in,
 )
-from headwater.channels import check_channel, check_permission
+from headwater.channels import RESERVED_PREFIX, check_channel, check_permission
 from headwater.errors import InvalidInput
 from headwater.event import Draft
 
@@ -217,8 +217,9 @@ def _operations(event: object) -> tuple[Operation, ...]:
 
 def _channel(text: str) -> Template:
     template = parse_template(text)
-    if not any(template.places):
-        check_channel(template.pieces[0] if template.pieces else "")
+    first = template.pieces[0] if template.pieces else ""
+    if not any(template.places) or (isinstance(first, str) and first.startswith(RESERVED_PREFIX)):
+        check_channel(first)
     return template
 
 

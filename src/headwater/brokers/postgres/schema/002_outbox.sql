@@ -11,7 +11,8 @@ CREATE TABLE headwater.outbox (
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     kind "char" NOT NULL, -- p: published; c: a row of a table has changed
     channel text, type text, data text, is_text boolean, permissions text, key text, -- p: as in a draft
-    source text, op text, new jsonb, old jsonb -- c: which rule or table, what was done, and the row after and before
+    source text, op text, new jsonb, old jsonb, -- c: which rule or table, what was done, and the row after and before
+    CONSTRAINT an_event_has_at_most_16_mib_of_data CHECK (octet_length(data) <= 16777216) -- who takes it has to hold it
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
 -- One row, which the leader keeps up to date: whether anybody takes from the outbox.
