@@ -87,7 +87,7 @@ def _reply(reply: Mapping[str, Any]) -> list[bytes]:
         headers["Transfer-Encoding"] = "chunked"
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
     pieces = [b"%x\r\n%b\r\n" % (len(piece), piece.encode("latin-1")) for piece in body if piece]
-    last = [] if reply.get("cut") or "Transfer-Encoding" not in headers else [b"0\r\n\r\n"]
+    last = [b"0\r\n\r\n"] if "Transfer-Encoding" in headers else []
     return [f"HTTP/1.1 {status} x\r\n{head}\r\n".encode(), *pieces, *last]
 
 
