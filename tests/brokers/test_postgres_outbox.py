@@ -233,11 +233,27 @@ async def test_a_conflict_in_another_broker_harms_nobody_else(installed: str) ->
         assert leader._target.conflicts == 1
 
 
-async def test_changes_that_went_unnoticed_are_told_to_the_operator_of_another_broker(
+async def test_changes_that_went_unnoticed_end_the_epoch_of_another_broker(installed: str) -> None:
+    """So its clients are told, too. Rows that become no event are deleted all the same."""
+    broker = MemoryBroker()
+    feed = Recorder()
+    head = await broker.open(feed)
+    ask(installed, "UPDATE headwater.state SET capture_until = now() - interval '1 second'")
+    changed(installed, "null")
+    async with relaying(installed, broker, doubled) as leader:
+        await until(lambda: leader.taken == 1, "the row to be taken")
+    assert [each.epoch for each in feed.restarts] == [(await broker.head()).epoch] != [head.epoch]
+
+
+async def test_changes_that_went_unnoticed_are_told_to_the_operator_of_a_broker_that_cannot(
     installed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its clients cannot be told. Rows that become no event are deleted all the same."""
-    broker = MemoryBroker()
+    """Its clients cannot be told."""
+
+    class Unable(MemoryBroker):
+        begin_epoch = None  # type: ignore[assignment]
+
+    broker = Unable()
     await broker.open()
     ask(installed, "UPDATE headwater.state SET capture_until = now() - interval '1 second'")
     changed(installed, "null")

@@ -174,6 +174,15 @@ class Counting(Protocol):
         """How often what has happened since the broker was made. The names are always the same ones, and few."""
 
 
+@runtime_checkable
+class Renewable(Protocol):
+    """A broker that can be told that its log has missed something. Not every broker is one."""
+
+    async def begin_epoch(self) -> None:
+        """Begin a new epoch, so that every client of every node is told to load its state anew. Events and idempotency keys
+        stay; the events belong to the new epoch."""
+
+
 class Grade(StrEnum):
     """How bad a finding is."""
 

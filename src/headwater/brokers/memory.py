@@ -14,6 +14,8 @@ from heapq import merge
 from itertools import islice
 from urllib.parse import urlsplit
 
+import msgspec
+
 from headwater.brokers import redacted
 from headwater.brokers.base import ChannelInfo, Feed, Page, Retention
 from headwater.brokers.shared import fingerprint, new_epoch, rule_for
@@ -77,6 +79,17 @@ class MemoryBroker:
         self._begin()
         if self._feed is not None:
             self._feed.restart(self._position(0))
+
+    async def begin_epoch(self) -> None:
+        """See `headwater.brokers.base.Renewable`."""
+        self._check_open()
+        self._epoch = new_epoch()
+        for seq, event in self._log.items():
+            self._log[seq] = msgspec.structs.replace(event, position=self._position(seq))
+        for channel in self._channels.values():
+            channel.events = [self._log[event.position.seq] for event in channel.events]
+        if self._feed is not None:
+            self._feed.restart(self._position(self._head))
 
     async def append(self, drafts: Sequence[Draft]) -> tuple[Position, ...]:
         self._check_open()

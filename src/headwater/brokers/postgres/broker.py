@@ -285,6 +285,14 @@ class PostgresBroker:
         async with self._asking:
             return [finding async for finding in examine(self._reader)]
 
+    async def begin_epoch(self) -> None:
+        """See `headwater.brokers.base.Renewable`."""
+        self._check_open()
+        try:
+            await self._work(self._writer.begin_epoch())
+        except Failure as error:
+            raise explain(error, self.address) from error
+
     async def prune(self, now: int) -> int:
         self._check_open()
         return await self._work(self._prune(now))

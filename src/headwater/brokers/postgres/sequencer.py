@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from headwater.brokers.base import Broker
+from headwater.brokers.base import Broker, Renewable
 from headwater.brokers.postgres.appends import Answer, columns
 from headwater.brokers.postgres.delivery import Commit, Delivery
 from headwater.brokers.postgres.link import Link
@@ -157,8 +157,13 @@ class OtherBroker:
         return bool(leads)
 
     async def lapse(self, leader: int) -> None:
-        """See `Target`: the other log goes on, and nobody can be told."""
-        _log.warning("clients are not told, because their log is in another broker: restart them, or wipe that log")
+        """See `Target`: whoever streams is told to load its state anew, if that log can."""
+        if isinstance(self._broker, Renewable):
+            await self._broker.begin_epoch()
+        else:
+            _log.warning(
+                "clients are not told, because their log cannot begin a new epoch: restart them, or wipe that log"
+            )
 
 
 def _keyed(event: Event, incarnation: str) -> Draft:

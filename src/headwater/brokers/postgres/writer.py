@@ -29,6 +29,7 @@ MAX_GROUP = 1000  # drafts in one call, unless a single append has more
 MAX_GROUP_BYTES = 4 << 20  # of data in one call, likewise
 FIRST_PAUSE = 0.05  # seconds at most before an append is tried again; doubled each time
 LONGEST_PAUSE = 1.0
+_NEVER = (1 << 63) - 1  # a position that no log reaches
 
 _log = logging.getLogger("headwater.brokers.postgres")
 
@@ -154,6 +155,17 @@ class Writer:
             except BaseException:
                 await self._forsake()
                 raise
+
+    async def begin_epoch(self) -> None:
+        """Have a new epoch begun. Whoever knows of a position that the log does not have makes it begin one.
+
+        Raises:
+            psycopg.Error, OSError, HeadwaterError: that is not possible.
+        """
+        epoch, _ = await self.check()
+        async with self._using:
+            await self._ask_to_enter((epoch, _NEVER))
+        await self.check()
 
     async def _forsake(self) -> None:
         """Never trust a connection again that has failed."""

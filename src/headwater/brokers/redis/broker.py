@@ -168,6 +168,11 @@ class RedisBroker:
         self._check_open()
         return await self._store.channels(prefix, limit)
 
+    async def begin_epoch(self) -> None:
+        """See `headwater.brokers.base.Renewable`."""
+        self._check_open()
+        await self._store.begin_epoch()
+
     async def prune(self, now: int) -> int:
         self._check_open()
         return await self._store.prune(now)

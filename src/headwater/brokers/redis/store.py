@@ -31,6 +31,7 @@ from headwater.errors import BrokerUnavailable
 from headwater.event import Draft, Position
 
 DESCRIBED = 500  # channels described in one look
+_NEVER = 1 << 52  # a position that no log reaches
 
 log = logging.getLogger("headwater.brokers.redis")
 
@@ -221,6 +222,13 @@ class Store:
         """See `Broker.head`."""
         state, _ = await self._ask("horizon", {"channels": []})
         return Position(state.epoch, state.head)
+
+    async def begin_epoch(self) -> None:
+        """See `Renewable.begin_epoch`. Whoever knows of an event that the log does not have makes it begin one; so this
+        claims to, until it has happened."""
+        await self.head()
+        self.known.seq = _NEVER
+        await self.head()
 
     async def channels(self, prefix: str = "", limit: int = 1000) -> tuple[ChannelInfo, ...]:
         """See `Broker.channels`."""

@@ -212,6 +212,12 @@ class SqliteBroker:
     async def channels(self, prefix: str = "", limit: int = 1000) -> tuple[ChannelInfo, ...]:
         return await self._ask(reads.channels, prefix, limit)
 
+    async def begin_epoch(self) -> None:
+        """See `headwater.brokers.base.Renewable`."""
+        self._check_open()
+        await self._do(self._writer.begin_epoch)
+        await self._check()
+
     async def prune(self, now: int) -> int:
         self._check_open()
         removed: int = await self._do(self._writer.pruning(now))

@@ -113,6 +113,12 @@ class Writer:
             log = self._read_log(connection)
         return log.epoch, log.head
 
+    def begin_epoch(self) -> bool:
+        """Work for a job: what the log says of positions is over."""
+        with self._link.transaction() as connection:
+            connection.execute(SQL["begin_epoch"], {"epoch": new_epoch()})
+        return True
+
     def pruning(self, now: int) -> Callable[[], int | None]:
         """Work for a job: apply retention as of `now` and return how many events went."""
         sweep = Sweep(self._retention, now, self._link.transaction)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
-from headwater.brokers.base import Broker, Retention
+from headwater.brokers.base import Broker, Renewable, Retention
 from headwater.errors import BrokerUnavailable
 from headwater.event import Draft
 from headwater.testing.contract.node import Contract, Recorder, later, raises
@@ -22,6 +23,7 @@ OPERATIONS: tuple[Operation, ...] = (
     lambda broker: broker.head(),
     lambda broker: broker.channels(),
     lambda broker: broker.prune(0),
+    lambda broker: broker.begin_epoch() if isinstance(broker, Renewable) else broker.head(),
 )
 
 
@@ -65,6 +67,30 @@ class Living(Contract):
             await node.feed.until(lambda: bool(node.feed.restarts))
             assert node.feed.restarts[0].epoch != old.epoch
             assert (await node.broker.read(["a"], 0, 10)).events == ()
+
+    async def test_an_epoch_can_be_ended_by_hand(self) -> None:
+        """Where the broker can do so. All nodes are told, once; events and idempotency keys stay, in the new epoch."""
+        async with self.node(follow=["a"]) as node, AsyncExitStack() as stack:
+            if not isinstance(node.broker, Renewable):
+                return
+            nodes = [node]
+            if self.shares_log:
+                nodes.append(await stack.enter_async_context(self.node(follow=["a"])))
+            (old,) = await node.append(Draft(channel="a", data="1", idempotency_key="k"))
+            for each in nodes:
+                await each.feed.complete(old)
+            await node.broker.begin_epoch()
+            for each in nodes:
+                await each.feed.until(lambda each=each: bool(each.feed.restarts))  # type: ignore[misc]
+            (new,) = await node.append(Draft(channel="a", data="2"))
+            for each in nodes:
+                await each.feed.complete(new)
+                assert [head.epoch for head in each.feed.restarts] == [new.epoch]
+                assert each.feed.events[-1].position == new
+                found = (await each.broker.read(["a"], 0, new.seq)).events
+                assert [(event.data, event.position.epoch) for event in found] == [("1", new.epoch), ("2", new.epoch)]
+            assert new.epoch != old.epoch
+            assert (await node.append(Draft(channel="a", data="1", idempotency_key="k"))) == (found[0].position,)
 
     async def test_a_publisher_needs_no_feed(self) -> None:
         """It can append and read."""
