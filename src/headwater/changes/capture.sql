@@ -5,9 +5,10 @@
 -- renamed since; then, and when a value cannot be JSON, each column is taken by itself and what fails is left out, and
 -- `headwater pg doctor` says so.
 --
--- Whether anybody takes the rows, and has to be told, is asked at the first row of a transaction only. Until it ends the
--- leader does not fall asleep, because it waits for everybody who has written into the outbox. A setting remembers that
--- this is not the first; a savepoint that is rolled back takes it back, as it takes back the word to the leader.
+-- Whether anybody takes the rows, and has to be told, is asked at the first row of a transaction only, and not even then if
+-- the session knows. Until the transaction ends the leader does not fall asleep, because it waits for everybody who has
+-- written into the outbox. A setting remembers that this is not the first; a savepoint that is rolled back takes it back,
+-- as it takes back the word to the leader.
 
 -- name: function
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
@@ -27,11 +28,10 @@ DECLARE
     old_row pg_catalog.jsonb;
     left_out pg_catalog.text[];
     expired boolean;
-    awake timestamptz;
-    told timestamptz;
+    state {schema}.state;
     is_first boolean := coalesce(current_setting({flag}, true), '') = '';
 BEGIN
-    IF is_first THEN
+    IF is_first AND {schema}.is_awake() IS NOT TRUE THEN
         SELECT capture_until < clock_timestamp() INTO expired FROM {schema}.state;
         IF expired THEN
             RETURN NULL;
@@ -41,8 +41,10 @@ BEGIN
     INSERT INTO {schema}.outbox (kind, source, op, new, old, data)
     VALUES ('c', {rule}, {operation}, new_row, old_row, array_to_json(left_out));
     IF is_first THEN
-        SELECT awake_until, told_until INTO awake, told FROM {schema}.state;
-        PERFORM {schema}.wake(awake, told);
+        IF {schema}.is_awake() IS NOT TRUE THEN
+            SELECT * INTO state FROM {schema}.state;
+            PERFORM {schema}.wake(state);
+        END IF;
         PERFORM set_config({flag}, 'on', true);
     END IF;
     RETURN NULL;

@@ -11,8 +11,7 @@ CREATE TABLE headwater.outbox (
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     kind "char" NOT NULL, -- p: published; c: a row of a table has changed
     channel text, type text, data text, is_text boolean, permissions text, key text, -- p: as in a draft
-    source text, op text, new jsonb, old jsonb, -- c: which rule or table, what was done, and the row after and before
-    CONSTRAINT an_event_has_at_most_16_mib_of_data CHECK (octet_length(data) <= 16777216) -- who takes it has to hold it
+    source text, op text, new jsonb, old jsonb -- c: which rule or table, what was done, and the row after and before
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
 -- One row, which the leader keeps up to date: whether anybody takes from the outbox.
@@ -34,51 +33,62 @@ CREATE TABLE headwater.lease (
 INSERT INTO headwater.state DEFAULT VALUES;
 INSERT INTO headwater.lease DEFAULT VALUES;
 
+-- Whether this session knows that the leader looks by itself, and need not be told; null or false: it has to ask. The leader
+-- does not take back what it said in `awake_until`, so a session may remember it, and most transactions ask nothing.
+CREATE FUNCTION headwater.is_awake() RETURNS boolean LANGUAGE sql AS
+$body$
+SELECT to_timestamp(nullif(current_setting('headwater.awake_' || md5('headwater'), true), '')::double precision)
+    > clock_timestamp()
+$body$;
+
 -- Tell the leader, unless it is awake, or gone: the next one looks before it sleeps. Telling has its price: transactions
--- that notify are committed one after the other, in the whole cluster, so they must not do it for nobody. To be called
--- after the row was inserted, because from then on the leader sees that a transaction is under way that may have found it
--- awake. (A transaction that is to be prepared may not notify: it says SET headwater.notify = off, and the leader finds its
--- rows within a second.)
-CREATE FUNCTION headwater.wake(awake_until timestamptz, told_until timestamptz) RETURNS void LANGUAGE plpgsql AS
+-- that notify are committed one after the other, in the whole cluster, so they must not do it for nobody. (A transaction
+-- that is to be prepared may not notify: it says SET headwater.notify = off, and the leader finds its rows within a second.)
+--
+-- To be called after the row was inserted, as `is_awake` is, because from then on the leader sees that a transaction is
+-- under way that may have found it awake.
+CREATE FUNCTION headwater.wake(state headwater.state) RETURNS void LANGUAGE plpgsql AS
 $body$
 BEGIN
-    IF awake_until > clock_timestamp() OR told_until < clock_timestamp()
-        OR current_setting('headwater.notify', true) = 'off' THEN
-        RETURN;
+    IF state.awake_until > clock_timestamp() THEN
+        PERFORM set_config('headwater.awake_' || md5('headwater'), extract(epoch FROM state.awake_until)::text, false);
+    ELSIF (state.told_until < clock_timestamp() OR current_setting('headwater.notify', true) = 'off') IS NOT TRUE THEN
+        PERFORM pg_notify('headwater', 'outbox');
     END IF;
-    PERFORM pg_notify('headwater', 'outbox');
 END
 $body$;
 
--- What is not as usual, when something was put into the outbox: nobody takes anything from there, or has to be told.
-CREATE FUNCTION headwater.look_after(state headwater.state) RETURNS void LANGUAGE plpgsql AS
-$body$
-BEGIN
-    IF state.publish_until < clock_timestamp() THEN
-        RAISE 'no hub has taken anything from the outbox since %, so nothing more is put there', state.publish_until
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start a hub on this database, or stop publishing.';
-    END IF;
-    PERFORM headwater.wake(state.awake_until, state.told_until);
-END
-$body$;
-
--- Publish within this transaction, from any language: the event exists if and only if the transaction is committed.
--- `enqueue` leaves the checks to the hub; Python has made them already. The first call of each function in a transaction
--- costs as much as an insert, so these call another one only if something is not as usual.
-CREATE FUNCTION headwater.enqueue(
-    channel text, type text, data text, is_text boolean, permissions text, idempotency_key text
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+-- After something was published: refuse it if nobody takes anything from the outbox, or see to it that somebody does.
+CREATE FUNCTION headwater.look_after() RETURNS void LANGUAGE plpgsql AS
 $body$
 DECLARE
     state headwater.state;
 BEGIN
+    SELECT * INTO state FROM headwater.state;
+    IF state.publish_until < clock_timestamp() THEN
+        RAISE 'no hub has taken anything from the outbox since %, so nothing more is put there', state.publish_until
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start a hub on this database, or stop publishing.';
+    END IF;
+    PERFORM headwater.wake(state);
+END
+$body$;
+
+-- Publish within this transaction, from any language: the event exists if and only if the transaction is committed.
+-- `enqueue` leaves the checks to the hub, but for the size, because whoever takes the event has to hold it; Python has made
+-- them already. The first call of each function in a transaction costs as much as an insert, and so does a constraint on
+-- the table, so there is none, and these call other functions only if something is not as usual.
+CREATE FUNCTION headwater.enqueue(
+    channel text, type text, data text, is_text boolean, permissions text, idempotency_key text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$body$
+BEGIN
+    IF octet_length(data) > 16777216 THEN
+        PERFORM headwater.check_draft(channel, type, data, '{}', idempotency_key);
+    END IF;
     INSERT INTO headwater.outbox (kind, channel, type, data, is_text, permissions, key)
     VALUES ('p', channel, type, data, is_text, permissions, idempotency_key);
-    SELECT * INTO state FROM headwater.state;
-    IF (state.publish_until > clock_timestamp()
-        AND (state.awake_until > clock_timestamp() OR state.told_until < clock_timestamp())) IS NOT TRUE
-    THEN
-        PERFORM headwater.look_after(state);
+    IF headwater.is_awake() IS NOT TRUE THEN
+        PERFORM headwater.look_after();
     END IF;
 END
 $body$;
@@ -89,22 +99,19 @@ CREATE FUNCTION headwater.publish(
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
-    state headwater.state;
+    written text := coalesce(data, 'null')::text;
 BEGIN
-    IF (length(channel || type) < 200 AND channel COLLATE "C" ~ '^[A-Za-z0-9_.:/@=-]+$'
-        AND type COLLATE "C" ~ '^[A-Za-z0-9_.-]+$' AND permissions = '{}' AND idempotency_key IS NULL) IS NOT TRUE
+    IF (octet_length(written) <= 16777216 AND length(channel || type) < 200
+        AND channel COLLATE "C" ~ '^[A-Za-z0-9_.:/@=-]+$' AND type COLLATE "C" ~ '^[A-Za-z0-9_.-]+$'
+        AND cardinality(permissions) = 0 AND idempotency_key IS NULL) IS NOT TRUE
         OR type IN ('connected', 'heartbeat', 'reset', 'token_expiring', 'closing')
     THEN
-        PERFORM headwater.check_draft(channel, type, permissions, idempotency_key);
+        PERFORM headwater.check_draft(channel, type, written, permissions, idempotency_key);
     END IF;
     INSERT INTO headwater.outbox (kind, channel, type, data, is_text, permissions, key)
-    VALUES ('p', channel, type, coalesce(data, 'null')::text, false,
-        nullif(array_to_string(permissions, ' '), ''), idempotency_key);
-    SELECT * INTO state FROM headwater.state;
-    IF (state.publish_until > clock_timestamp()
-        AND (state.awake_until > clock_timestamp() OR state.told_until < clock_timestamp())) IS NOT TRUE
-    THEN
-        PERFORM headwater.look_after(state);
+    VALUES ('p', channel, type, written, false, nullif(array_to_string(permissions, ' '), ''), idempotency_key);
+    IF headwater.is_awake() IS NOT TRUE THEN
+        PERFORM headwater.look_after();
     END IF;
 END
 $body$;
@@ -114,7 +121,7 @@ CREATE FUNCTION headwater.publish_text(
 ) RETURNS void LANGUAGE plpgsql AS
 $body$
 BEGIN
-    PERFORM headwater.check_draft(channel, type, permissions, idempotency_key);
+    PERFORM headwater.check_draft(channel, type, data, permissions, idempotency_key);
     PERFORM headwater.enqueue(
         channel, type, coalesce(data, ''), true, nullif(array_to_string(permissions, ' '), ''), idempotency_key
     );
@@ -123,7 +130,9 @@ $body$;
 
 -- The rules for a draft, as `headwater.event` has them. (Lengths are no part of the patterns: counting makes those ten times
 -- as dear.)
-CREATE FUNCTION headwater.check_draft(channel text, type text, permissions text[], idempotency_key text) RETURNS void
+CREATE FUNCTION headwater.check_draft(
+    channel text, type text, data text, permissions text[], idempotency_key text
+) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
@@ -147,6 +156,8 @@ BEGIN
     ELSIF (length(idempotency_key) BETWEEN 1 AND 200 AND idempotency_key COLLATE "C" !~ '[\x01-\x1f\x7f]') IS FALSE THEN
         wrong := format('idempotency key %L is malformed: 1 to 200 characters, none of them a control character',
             left(idempotency_key, 80));
+    ELSIF octet_length(data) > 16777216 THEN
+        wrong := format('the data has %s bytes, and an event at most 16 MiB', octet_length(data));
     END IF;
     IF wrong IS NOT NULL THEN
         RAISE '%', wrong USING ERRCODE = 'invalid_parameter_value';
