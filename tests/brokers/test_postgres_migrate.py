@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from headwater.brokers.postgres import migrate as module
-from headwater.brokers.postgres.migrate import lock_key, migrate, script
+from headwater.brokers.postgres.migrate import lock_key, made, migrate, script
 from headwater.brokers.postgres.sql import migrations, quoted
 from headwater.errors import ConfigurationError
 from tests.brokers.postgres_nodes import postgres_node
@@ -159,3 +159,12 @@ async def test_an_append_needs_to_see_what_it_waited_for(connection: AsyncConnec
         await connection.execute(
             "SELECT headwater.append('', 0, 0, NULL, NULL, NULL, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')"
         )
+
+
+async def test_everything_that_is_made_can_be_named(connection: AsyncConnection[TupleRow]) -> None:
+    """As the database names it: so what is not ours can be told from it."""
+    await migrate(connection)
+    tables = "SELECT relname FROM pg_class WHERE relnamespace = 'headwater'::regnamespace AND relkind = 'r'"
+    functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'headwater'::regnamespace"
+    assert {name for (name,) in await (await connection.execute(tables)).fetchall()} == set(made()["TABLE"])
+    assert {name for (name,) in await (await connection.execute(functions)).fetchall()} == set(made()["FUNCTION"])

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -363,3 +364,42 @@ async def test_nobody_waits_longer_than_they_were_told() -> None:
         gc.collect()
         loop.set_exception_handler(None)
         assert complaints == []
+
+
+async def test_a_question_is_not_asked_for_somebody_who_has_left(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When those before it have had no answer for so long that it has been given up."""
+    async with postgres_node(url, follow=["a"]) as (_, broker):
+        asked: list[object] = []
+
+        async def question(reader: object) -> tuple[str, None]:
+            asked.append(reader)
+            return "", None
+
+        async with broker._asking:
+            answer = asyncio.create_task(broker._answer(question, ()))
+            await asyncio.sleep(0)
+            monkeypatch.setattr(broker, "_loop", SimpleNamespace(time=lambda: float("inf")))
+        with pytest.raises(BrokerUnavailable, match="does not answer"):
+            await answer
+        monkeypatch.undo()
+        assert asked == []
+
+
+async def test_work_that_is_cancelled_is_forgotten(url: str) -> None:
+    """Whoever waits for it is told."""
+    async with postgres_node(url, follow=["a"]) as (_, broker):
+        waiting = asyncio.create_task(broker._work(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+        (work,) = broker._working
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not broker._working
+
+
+async def test_what_does_not_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it had time to end by itself, and to notice that its connection has gone."""
+    monkeypatch.setattr(session, "CLOSING", 0.01)
+    stuck = asyncio.create_task(asyncio.Event().wait())
+    await session.end([stuck], patience=0.01)
+    assert stuck.cancelled()

@@ -98,3 +98,10 @@ def test_a_page_of_many_channels_is_the_earliest_of_all(link: Link) -> None:
         expected = [seq for seq, name in enumerate(placed, 1) if name in wanted and seq <= until][::-1][:limit]
         _, page = reads.page_back(link.use(), wanted, until, limit)
         assert [event.position.seq for event in page.events] == expected
+
+
+def test_permissions_come_back_as_a_set(link: Link) -> None:
+    """None of them for an event that everybody may see. Others have not read these before: such sets are remembered."""
+    append(link, Draft(channel="a", permissions=frozenset({"reads.one", "reads.two"})), Draft(channel="a"))
+    _, page = reads.page(link.use(), ["a"], 0, 2, 10)
+    assert [event.permissions for event in page.events] == [{"reads.one", "reads.two"}, set()]
