@@ -47,6 +47,17 @@ async def test_columns_and_their_types(database: Database) -> None:
     ]
 
 
+async def test_types_of_others_are_taken_apart(database: Database) -> None:
+    """Until only Postgres' own are left, whose way to JSON nobody else can change."""
+    database.run("CREATE TYPE mood AS ENUM ('sad'); CREATE DOMAIN count AS int; CREATE TYPE pair AS (m mood, n count)")
+    database.run("CREATE DOMAIN pairs AS pair")
+    database.run("CREATE TABLE made_of (a count, b pair, c pairs, d mood[], e count[])")
+    columns = (await read(database, "made_of")).columns
+    pair = Shape("object", (("m", Shape("text")), ("n", Shape())))
+    shapes = {name: column.shape for name, column in columns.items()}
+    assert shapes == {"a": Shape(), "b": pair, "c": pair, "d": Shape("texts"), "e": Shape()}
+
+
 async def test_generated_columns(database: Database) -> None:
     """A stored one is like any other; a virtual one has to be computed by whoever wants it in a trigger."""
     if database.connection.info.server_version >= 180000:

@@ -198,7 +198,7 @@ def _json(value: sql.Composable, shape: Shape) -> sql.Composable:
             made = raw("format('%s', {})::text[]").format(value)
         case "call":
             return raw("{}({})").format(raw(shape.function), value)
-        case "object":
+        case _:  # an object
             made = _columns(
                 (name, _json(raw("({}).{}").format(value, sql.Identifier(name)), inner)) for name, inner in shape.fields
             )
