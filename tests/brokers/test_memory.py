@@ -105,3 +105,11 @@ async def test_empty_channels_are_forgotten_in_the_end(monkeypatch: pytest.Monke
     with pytest.raises(PositionLost):
         await broker.read(["d"], 3, 9)
     assert (await broker.horizon(["a", "c"])).seq == 3
+
+
+async def test_a_new_epoch_needs_no_feed() -> None:
+    """Who only publishes may begin one, too."""
+    broker = MemoryBroker()
+    head = await broker.open()
+    await broker.begin_epoch()
+    assert (await broker.head()).epoch != head.epoch

@@ -168,3 +168,14 @@ async def test_everything_that_is_made_can_be_named(connection: AsyncConnection[
     functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'headwater'::regnamespace"
     assert {name for (name,) in await (await connection.execute(tables)).fetchall()} == set(made()["TABLE"])
     assert {name for (name,) in await (await connection.execute(functions)).fetchall()} == set(made()["FUNCTION"])
+
+
+async def test_everything_that_is_made_has_a_name(connection: AsyncConnection[TupleRow]) -> None:
+    """So that it can be dropped by name: functions, views and tables are all that is there besides what belongs to these."""
+    await migrate(connection, "named")
+    found = await connection.execute(
+        "SELECT 'FUNCTION', proname::text FROM pg_proc WHERE pronamespace = 'named'::regnamespace UNION "
+        "SELECT CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, relname FROM pg_class "
+        "WHERE relnamespace = 'named'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')"
+    )
+    assert set(await found.fetchall()) == {(kind, name) for kind, names in made().items() for name in names}

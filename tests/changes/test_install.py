@@ -12,7 +12,7 @@ import pytest
 from headwater.brokers.postgres.address import parse
 from headwater.changes import Rule
 from headwater.changes import install as module
-from headwater.changes.install import as_script, check_namesake, connect, install, is_ours, uninstall
+from headwater.changes.install import as_script, check_namesake, connect, connected, install, is_ours, uninstall
 from headwater.changes.table import Connection
 from headwater.errors import BrokerUnavailable, ConfigurationError, InvalidInput
 from tests.changes.database import NEWEST, Database, seen
@@ -336,3 +336,12 @@ async def test_a_connection_that_is_of_no_use_is_closed(
     with pytest.raises(asyncio.CancelledError):
         await task
     await until(lambda: own_database.run(others) == [0], "the session is gone")
+
+
+@NEWEST
+async def test_what_postgres_says_is_said_in_our_words(own_database: Database) -> None:
+    """And the connection is closed, whatever happens."""
+    with pytest.raises(BrokerUnavailable, match="division by zero"):
+        async with connected(parse(own_database.url)) as connection:
+            await connection.execute("SELECT 1 / 0")
+    assert connection.closed

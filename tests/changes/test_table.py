@@ -49,7 +49,7 @@ async def test_columns_and_their_types(database: Database) -> None:
 
 async def test_types_of_others_are_taken_apart(database: Database) -> None:
     """Until only Postgres' own are left, whose way to JSON nobody else can change."""
-    database.run("CREATE TYPE mood AS ENUM ('sad'); CREATE DOMAIN count AS int; CREATE TYPE pair AS (m mood, n count)")
+    database.run("CREATE TYPE mood AS ENUM ('sad'); CREATE DOMAIN amount AS int; CREATE TYPE pair AS (m mood, n count)")
     database.run("CREATE DOMAIN pairs AS pair")
     database.run("CREATE TABLE made_of (a count, b pair, c pairs, d mood[], e count[])")
     columns = (await read(database, "made_of")).columns
@@ -95,3 +95,25 @@ async def test_a_column_that_is_not_there() -> None:
     with pytest.raises(InvalidInput, match=r"table public.t has no column 'x'. expected one of column_0") as caught:
         table.column("x")
     assert len(str(caught.value)) < 600
+
+
+async def test_how_values_become_json(database: Database) -> None:
+    """Only Postgres' own types are left to Postgres; whatever an array, a domain or a composite type is made of counts."""
+    database.run(
+        "CREATE TYPE colour AS ENUM ('red'); CREATE DOMAIN amount AS int; CREATE DOMAIN colours AS colour[];"
+        "CREATE TYPE stroke AS (colour colour, width amount, dashes int[])"
+    )
+    database.run(
+        "CREATE TABLE shaped (a int, b amount, c amount[], d int[], e colour, f colours, g stroke, h stroke[], i int4range)"
+    )
+    table = await read(database, "shaped")
+    plain, stroke = Shape(), Shape("object", (("colour", Shape("text")), ("width", Shape()), ("dashes", Shape())))
+    assert [column.shape for column in table.columns.values()] == [
+        *(plain, plain, plain, plain),
+        *(Shape("text"), Shape("texts"), stroke, Shape("texts"), plain),
+    ]
+    database.run(
+        "CREATE FUNCTION colour_json(colour) RETURNS json LANGUAGE sql AS $$ SELECT to_json($1::text) $$;"
+        "CREATE CAST (colour AS json) WITH FUNCTION colour_json(colour)"
+    )
+    assert (await read(database, "shaped")).column("e").shape == Shape("call", function="public.colour_json")
