@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from bench import machine, suite
 from bench.build import build_programs
-from bench.postgres import server
+from bench.postgres import bulk, server
 from bench.postgres.commits import KINDS, Throughput, throughput
 from bench.postgres.latency import Freshness, freshness
 from bench.postgres.sequencing import Appending, Sequencing, sequencing
@@ -18,7 +20,7 @@ from bench.process import ServerFailed
 from bench.redis.payload import Times
 from bench.report import report
 from bench.results import Bar, Results, bars
-from bench.scenarios import Plan
+from bench.scenarios import Plan, ScenarioFailed
 from bench.suite import Order, Suite
 
 THROUGHPUT = Throughput(
@@ -155,3 +157,56 @@ def test_events_into_the_log_of_a_real_server() -> None:
     build_programs()
     found = sequencing(TINY)
     assert min(found.published, found.changed, found.hub_us, found.appending.batches[0]) > 0
+
+
+def test_many_rows_are_seen_in_order() -> None:
+    """And it is said how it goes, and what came of it."""
+    build_programs()
+    said: list[str] = []
+    found = bulk.bulk(1000, 300, said.append, pause=0.05)
+    assert found.most >= found.before > 1e6
+    assert found.seconds > 0 < found.written
+    assert "1,000 seen" in said[-1]
+    assert bulk.told(found).startswith("1,000 rows, 300 in a transaction: written in")
+
+
+@pytest.mark.parametrize(
+    ("sent", "problem"),
+    [
+        (
+            b'data: {"t":"%020d","n":"0000000001"}\ndata: {"t":"%020d","n":"0000000003"}\n' % (0, 0),
+            "row 3 came after row 1",
+        ),
+        (
+            b'data: {"t":"%020d","n":"0000000001"}\ndata: {"t":"%020d","n":"0000000001"}\n' % (0, 0),
+            "row 1 came after row 1",
+        ),
+        (b"event: reset\n", "told to start over"),
+    ],
+)
+def test_a_row_that_is_missing_or_comes_again_is_noticed(sent: bytes, problem: str) -> None:
+    """By the reader of the stream."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stream: list[bulk.Reading] = []
+        opening = threading.Thread(target=lambda: stream.append(bulk.Reading(listener.getsockname()[1])))
+        opening.start()
+        node, _ = listener.accept()
+        with node:
+            node.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            opening.join()
+            node.sendall(sent)
+    stream[0].close()
+    assert problem in str(stream[0].problem)
+
+
+def test_a_run_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """And ends with 1."""
+
+    def fails(rows: int, each: int, say: object) -> None:
+        assert (rows, each) == (5, 2)
+        raise ScenarioFailed("row 3 came after row 1")
+
+    monkeypatch.setattr(bulk, "bulk", fails)
+    monkeypatch.setattr("sys.argv", ["bulk", "--rows", "5", "--each", "2"])
+    assert bulk.main() == 1
+    assert "failed: row 3 came after row 1" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def freshness(plan: Plan) -> Freshness:
         few = plan.latency_events // 4
         one = [burst("change", few, _PACE) for _ in range(plan.bursts)]
         published = [burst("publish", few, _PACE) for _ in range(plan.bursts)]
-        at_rest = burst("publish", max(2, plan.latency_events // 20), _REST, asleep=True)
+        at_rest = burst("publish", max(2, plan.latency_events // 40), _REST, asleep=True)
         checked(generator.open(STREAMS - 1, window=100))
         events = round(RATE * plan.load_seconds)
         burst("change", events // 2, 1 / RATE, hurry=True)

@@ -54,6 +54,7 @@ class Writer:
         # A leader that has nothing to do says for some seconds more that it looks by itself. Here nobody believes it, and
         # it is told as one is who has gone to sleep.
         await self._connection.execute("UPDATE headwater.state SET awake_until = '-infinity'")
+        await self._connection.execute("RESET ALL")  # and with it what the session remembers of that
         await self._publish(number)
 
 
