@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -337,33 +336,6 @@ async def test_a_link_says_when_an_answer_is_none(url: str) -> None:
         found.cut()
         assert link.GRACE
         assert session.CLOSING
-
-
-async def test_nobody_waits_longer_than_they_were_told() -> None:
-    """Whatever the statement's own timeout is. Nor does closing wait for all who wait, one after the other; and nobody
-    complains of answers that came too late."""
-    with PostgresServer(18) as frozen:
-        complaints: list[object] = []
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: complaints.append(context))
-        async with postgres_node(f"{frozen.url()}?wait=1&timeout=5", follow=["a"]) as (node, broker):
-            await node.fill("a", 1)
-            frozen.pause()
-            began = loop.time()
-            asked = [broker.head() for _ in range(5)]
-            results = await asyncio.gather(node.append(Draft(channel="a")), *asked, return_exceptions=True)
-            took = loop.time() - began
-            assert [type(result) for result in results] == [BrokerUnavailable] * 6
-            assert "appended is not known" in str(results[0])
-            assert "has not answered within 1 s" in str(results[1])
-            assert took < 1.5
-            began = loop.time()
-            await broker.aclose()
-            assert loop.time() - began < 6
-            frozen.resume()
-        gc.collect()
-        loop.set_exception_handler(None)
-        assert complaints == []
 
 
 async def test_a_question_is_not_asked_for_somebody_who_has_left(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

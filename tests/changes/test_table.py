@@ -49,7 +49,7 @@ async def test_columns_and_their_types(database: Database) -> None:
 
 async def test_types_of_others_are_taken_apart(database: Database) -> None:
     """Until only Postgres' own are left, whose way to JSON nobody else can change."""
-    database.run("CREATE TYPE mood AS ENUM ('sad'); CREATE DOMAIN amount AS int; CREATE TYPE pair AS (m mood, n count)")
+    database.run("CREATE TYPE mood AS ENUM ('sad'); CREATE DOMAIN count AS int; CREATE TYPE pair AS (m mood, n count)")
     database.run("CREATE DOMAIN pairs AS pair")
     database.run("CREATE TABLE made_of (a count, b pair, c pairs, d mood[], e count[])")
     columns = (await read(database, "made_of")).columns
