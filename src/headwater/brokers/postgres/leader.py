@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
 
 from headwater.brokers.base import Retention
 from headwater.brokers.postgres.address import Options
+from headwater.brokers.postgres.lapse import Lapse
 from headwater.brokers.postgres.link import Link
 from headwater.brokers.postgres.migrate import lock_key
 from headwater.brokers.postgres.outbox import CHANGED, PUBLISHED, Mapping, Row, events
@@ -105,7 +107,7 @@ class Leader:
                 return TRY
         if not await self._renew(now):
             return await self._step_down()
-        return min(await self._take(now), await self._upkeep.step(self._link, now))
+        return min(await self._lapse.step(), await self._take(now), await self._upkeep.step(self._link, now))
 
     async def _try(self) -> bool:
         """Lead, if nobody does."""
@@ -120,15 +122,13 @@ class Leader:
         self._low = LowWater()
         self._upkeep = Upkeep(self._retention)
         self._busy_until = self._now() + BUSY_FOR
-        self._awake_until = self._renewed = self._promised = 0.0
+        self._awake_until = self._renewed = self._promised = -math.inf
         self._wary: set[str] | None = None
         self._is_asleep = False
         await self._link.row("enter", epoch="", pos=0)  # a copied database must not pass for the original
-        if CHANGED in self._kinds and await self._link.row("lapse") == (True,):
-            _log.warning(
-                "no hub has taken changes of rows for too long, so triggers stopped noting them: some are lost"
-            )
-            await self._target.lapse(number)
+        self._lapse = Lapse(self._link, self._target, number, self._options.capture_for)
+        if CHANGED in self._kinds:
+            await self._lapse.begin()
         return True
 
     async def _unlock(self) -> None:

@@ -121,8 +121,19 @@ SELECT headwater.lead(%(name)s, %(has_lock)s, %(seconds)s)
 SELECT headwater.renew(%(leader)s, %(seconds)s, %(publish)s, %(capture)s, %(awake)s, %(told)s)
 
 -- name: lapse
--- Whether changes of rows have gone unnoticed because nobody took them for too long.
-SELECT coalesce((SELECT s.capture_until < clock_timestamp() FROM headwater.state AS s), false)
+-- Whether changes of rows have gone unnoticed because nobody took them for too long, or had, and it is not over.
+SELECT coalesce((SELECT s.lapsed OR s.capture_until < clock_timestamp() FROM headwater.state AS s), false)
+
+-- name: resume
+SELECT headwater.resume(%(leader)s, %(capture)s)
+
+-- name: transactions
+-- All that are under way in the cluster, prepared ones too.
+SELECT coalesce(array_agg(DISTINCT l.virtualtransaction), '{}') FROM pg_locks AS l
+WHERE (l.locktype = 'virtualxid' OR left(l.virtualtransaction, 3) = '-1/') AND l.pid IS DISTINCT FROM pg_backend_pid()
+
+-- name: settle
+UPDATE headwater.state SET lapsed = false FROM headwater.head AS h WHERE h.fence = %(leader)s RETURNING lapsed
 
 -- name: begin_epoch
 SELECT headwater.begin_epoch(%(leader)s)

@@ -20,7 +20,8 @@ CREATE TABLE headwater.state (
     publish_until timestamptz NOT NULL DEFAULT now() + interval '7 days', -- then `publish` refuses
     capture_until timestamptz NOT NULL DEFAULT now() + interval '1 day', -- then changes of rows go unnoticed
     awake_until timestamptz NOT NULL DEFAULT '-infinity', -- until then the leader looks by itself, and need not be told
-    told_until timestamptz NOT NULL DEFAULT '-infinity' -- from then on there is nobody who could be told
+    told_until timestamptz NOT NULL DEFAULT '-infinity', -- from then on there is nobody who could be told
+    lapsed boolean NOT NULL DEFAULT false -- changes of rows have gone unnoticed, and it is not over (see `lapse.py`)
 );
 
 -- One row: until when somebody leads. The leader says every few seconds that it still does.
@@ -226,6 +227,23 @@ BEGIN
 END
 $body$;
 
+-- From the commit of this on, triggers note changes of rows again, which they had ceased to do. Answers false to one who
+-- leads no more.
+CREATE FUNCTION headwater.resume(leader bigint, capture double precision) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$body$
+DECLARE
+    head headwater.head;
+BEGIN
+    SELECT * INTO STRICT head FROM headwater.head FOR UPDATE;
+    IF head.fence <> leader THEN
+        RETURN false;
+    END IF;
+    UPDATE headwater.state AS s SET lapsed = true, capture_until = clock_timestamp() + capture * interval '1 second';
+    RETURN true;
+END
+$body$;
+
 -- Changes of rows went unnoticed, so nobody's position means what it meant: a new epoch. Answers false to one who leads no
 -- more.
 CREATE FUNCTION headwater.begin_epoch(leader bigint) RETURNS boolean
@@ -259,4 +277,5 @@ BEGIN
 END
 $body$;
 
-REVOKE ALL ON FUNCTION headwater.lead, headwater.renew, headwater.begin_epoch, headwater.forget FROM PUBLIC;
+REVOKE ALL ON FUNCTION headwater.lead, headwater.renew, headwater.resume, headwater.begin_epoch, headwater.forget
+FROM PUBLIC;
