@@ -227,4 +227,4 @@ class Demo:
         await self._test(service)
         await self._step()
         await self._call("POST", f"{incident}/status", {"status": "RESOLVED"})
-        await self._call("POST", "/api/v1/notifications", {"message": f"{service.name} is back"})
+        await self._call("POST", "/api/v1/broadcasts", {"message": f"{service.name} is back"})

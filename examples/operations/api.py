@@ -146,7 +146,7 @@ def add_automations(routes: APIRouter, access: Access, module: Automations) -> N
 def add_notifications(routes: APIRouter, access: Access, bus: EventBus) -> None:
     """The route of notifications, which everybody gets: they ask for no permission."""
 
-    @routes.post("/api/v1/notifications", dependencies=holding(access, NOTIFY))
+    @routes.post("/api/v1/broadcasts", dependencies=holding(access, NOTIFY))
     async def send_notification(new: Notification) -> Response:
         await bus.emit(type=SystemEvent.NOTIFICATION_SENT, data={"message": new.message})
         return Response(status_code=204)

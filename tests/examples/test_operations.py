@@ -124,7 +124,7 @@ async def test_automation_and_log_events(desk: Desk) -> None:
 async def test_notification_sent(desk: Desk) -> None:
     """“`NOTIFICATION_SENT`”."""
     async with desk.watching() as stream:
-        assert (await desk.call("POST", "/api/v1/notifications", {"message": "Tea"})).status == 204
+        assert (await desk.call("POST", "/api/v1/broadcasts", {"message": "Tea"})).status == 204
         event = await event_of(stream, "notification.sent")
     assert (event["data"], event["permissions"]) == ({"message": "Tea"}, [])
 
@@ -155,7 +155,7 @@ async def test_only_users_with_the_permission_receive_the_event(desk: Desk) -> N
     async with desk.watching("servers.read") as servers, desk.watching("incidents.read") as incidents:
         await desk.made("/api/v1/incidents", {"title": "Fire"})
         await desk.made("/api/v1/servers", {"name": "Web 1", "host": "127.0.0.1"})
-        await desk.call("POST", "/api/v1/notifications", {"message": "Tea"})
+        await desk.call("POST", "/api/v1/broadcasts", {"message": "Tea"})
         seen = [[(await stream.message()).type for _ in range(2)] for stream in (servers, incidents)]
     assert seen == [["server.created", "notification.sent"], ["incident.created", "notification.sent"]]
     assert b"Fire" not in servers.body
@@ -280,7 +280,7 @@ async def test_three_users_as_the_page_shows_them(desk: Desk) -> None:
         streams = {role: await stack.enter_async_context(desk.watching(*held)) for role, held in ROLES.items()}
         await desk.made("/api/v1/servers", {"name": "Web 1", "host": "127.0.0.1"})
         await desk.made("/api/v1/incidents", {"title": "Fire"})
-        await desk.call("POST", "/api/v1/notifications", {"message": "Tea"})
+        await desk.call("POST", "/api/v1/broadcasts", {"message": "Tea"})
         for role, stream in streams.items():
             await stream.message_of("notification.sent")
             seen[role] = re.findall(r"^event: (.+)$", stream.body.decode(), re.MULTILINE)

@@ -146,7 +146,7 @@ async def test_a_change_of_nothing_is_refused(desk: Desk) -> None:
         ("POST", "/api/v1/incidents", {"title": "Fire"}),
         ("GET", "/api/v1/automations", None),
         ("POST", "/api/v1/automations/back-up/run", None),
-        ("POST", "/api/v1/notifications", {"message": "Tea"}),
+        ("POST", "/api/v1/broadcasts", {"message": "Tea"}),
     ],
 )
 async def test_every_route_needs_its_permission(desk: Desk, method: str, path: str, body: Any) -> None:

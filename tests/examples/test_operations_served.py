@@ -50,7 +50,7 @@ async def notify(client: RawClient, message: str) -> None:
     headers = {"Authorization": f"Bearer {mint(SECRET, permissions=ROLES['operator'])}"}
     headers["Content-Type"] = "application/json"
     body = f'{{"message":"{message}"}}'.encode()
-    head = await client.request("/api/v1/notifications", headers, method="POST", body=body)
+    head = await client.request("/api/v1/broadcasts", headers, method="POST", body=body)
     assert head.status == 204
 
 
