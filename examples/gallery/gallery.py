@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The hub's own description is at /openapi.json; FastAPI's pages about its own come from elsewhere on the internet.
     app = FastAPI(title="Gallery", lifespan=lifespan, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     app.state.hub = hub
+    app.state.home = "/"  # the applications' pages lead back there
     app.include_router(home(settings))
     # Slower than on their own: a visitor looks at everything at once, and there is always something going on.
     app.include_router(rooms.router(hub, Rooms(data=settings.data, kept=20, pace=0.8)))
