@@ -94,7 +94,7 @@ async def test_an_application_goes_on_without_a_hub_and_the_outbox_stays_bounded
     assert own_database.run(f"SELECT count(*) FROM {HOME}.outbox") == [noted]
     assert own_database.run("SELECT sum(n) FROM counters") == [1 + written + 5000]
     async with hub(own_database) as feed:
-        await until(lambda: feed.restarts == 1, "the new epoch")
+        await until(lambda: feed.restarts >= 1, "the new epoch")
         own_database.run("UPDATE counters SET n = n + 1 WHERE id = 7")
         await until(lambda: feed.ids[-1:] == [7], "what changed then")
     assert own_database.run(f"SELECT count(*) FROM {HOME}.outbox") == [0]
