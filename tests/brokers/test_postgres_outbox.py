@@ -150,11 +150,11 @@ async def test_changes_that_went_unnoticed_end_the_epoch(installed: str, caplog:
     triggers note changes again."""
     ask(installed, "UPDATE headwater.state SET capture_until = now() - interval '1 second'")
     async with postgres_node(installed, follow=["a"], mapping=doubled) as (node, broker):
-        await node.feed.until(lambda: len(node.feed.restarts) == 1)
-        assert node.feed.restarts[0].epoch != node.head.epoch
+        await node.feed.until(lambda: len(node.feed.restarts) >= 1)  # and again, if a transaction was under way
+        assert node.head.epoch not in {restart.epoch for restart in node.feed.restarts}
         changed(installed, "3")
         await node.feed.until(lambda: len(node.feed.events) == 2)
-        assert node.feed.events[-1].position.epoch == node.feed.restarts[0].epoch
+        assert node.feed.events[-1].position.epoch in {restart.epoch for restart in node.feed.restarts}
         assert broker.is_leader
     ((is_promised,),) = ask(installed, "SELECT capture_until > now() FROM headwater.state")
     assert is_promised
