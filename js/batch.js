@@ -52,7 +52,7 @@ export const loadWhenLive = (client, load) => {
     clearTimeout(timer)
     load()
   }
-  const timer = setTimeout(load, PATIENCE)
+  const timer = globalThis.document && setTimeout(load, PATIENCE) // a server whose client is not connected loads nothing
   const offs = [() => clearTimeout(timer), client.onReset(load), whenLive(client, begin)]
   return () => offs.forEach((off) => off())
 }

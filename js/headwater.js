@@ -193,7 +193,7 @@ const check = (size, max, what) => {
 const isOver = (state) => /closed|failed/.test(state)
 
 /** Whether a request that was refused so may be taken next time. @param {any} [status] */
-const mayPass = (status = 500) => /^5|408|425|429/.test(status)
+const mayPass = (status = 500) => /^5|408|42[59]/.test(status)
 
 /** A response that is no good, as an error. @param {Response} response @param {string} [message] */
 const refusal = async (response, message) => {
@@ -458,10 +458,10 @@ const engineOf = (settings, tell, move) => {
     }
   }
 
-  /** One poll. @param {string} from @param {number} wait s that the hub may hold it @param {AbortSignal} signal @returns {Promise<any>} */
-  const ask = (from, wait, signal) => {
+  /** One poll. @param {string} from @param {number} wait s that the hub may hold it @param {AbortSignal} signal @param {boolean} [isRenewed] with a new token. @returns {Promise<any>} */
+  const ask = (from, wait, signal, isRenewed = isFresh) => {
     counts.polls += 1
-    return unless(signal, 1000 * wait + connectTimeout, async (limit) => (await request(settings, isFresh, limit, { accept: 'application/json', from, wait: `${wait}` })).json())
+    return unless(signal, 1000 * wait + connectTimeout, async (limit) => (await request(settings, isRenewed, limit, { accept: 'application/json', from, wait: `${wait}` })).json())
   }
 
   /** Go on with a new token, before the hub ends the stream of the old one. Not with a stream that has just begun: with tokens
@@ -490,7 +490,7 @@ const engineOf = (settings, tell, move) => {
     /** Is the stream still alive, and need the next try be waited for? Asked when page or network are back. @param {Reason} reason */
     wake(reason) {
       if (state === 'open') watch(GRACE, true)
-      else if (!isOver(state) && !trouble?.retryAfter) start(reason) // who was sent away does not come back for a glance
+      else if (!(isOver(state) || trouble?.retryAfter)) start(reason) // who was sent away does not come back for a glance
     },
     cursor: () => cursor,
     total,
@@ -524,7 +524,7 @@ const tabsOf = (settings, tell, move) => {
   let last = null // the leader's status
   /** @type {AbortController | null} */
   let running = null
-  /** @type {BroadcastChannel | null} */
+  /** @type {BroadcastChannel & {unref?: () => void} | null} */
   let channel = null
   /** Messages that wait for a gap to be filled. @type {any[] | null} */
   let held = null
@@ -612,6 +612,7 @@ const tabsOf = (settings, tell, move) => {
     } catch {}
     if (!channel) return lead(reason) // nobody to share with, or nothing to share by
     channel.onmessage = ({ data }) => hear(data)
+    channel.unref?.() // Node's
     post('ping')
     queue(reason)
     guard(silence)
@@ -657,7 +658,7 @@ const tabsOf = (settings, tell, move) => {
     const { signal } = running
     try {
       for (let isMore = true; isMore && !leads; ) {
-        const answer = await insist(signal, settings, (limit) => engine.ask(cursor, 0, limit))
+        const answer = await insist(signal, settings, (limit, isFresh) => engine.ask(cursor, 0, limit, isFresh))
         if (leads) break
         for (const message of messagesOf(answer)) if (!signal.aborted) take(message, '')
         if (!signal.aborted) pass(answer.cursor)
@@ -795,6 +796,8 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
   let ratedAt = 0
   const outbox = outboxOf(settings)
   let holders = 0
+  /** The one timer of those who let go. @type {any} */
+  let lingering
   let isWanted = false
   let isPinned = false // by `connect`
   /** @type {AbortController} */
@@ -906,12 +909,12 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     /** With a moment's patience, because who lets go often comes back at once. */
     acquire() {
       holders += 1
+      clearTimeout(lingering)
       if (!isWanted) open()
       let held = 1
       return () => {
-        holders -= held
+        if (held && !(holders -= held)) lingering = later(() => isPinned || !isWanted || client.close(), LINGER)
         held = 0
-        later(() => holders || isPinned || !isWanted || client.close(), LINGER)
       }
     },
     /** @param {string} type @param {any} handler @param {OnOptions} [options] */
@@ -951,7 +954,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
           else if (isOver(status.state)) {
             if (status.error) throw status.error
             return
-          } else await new Promise((resolve) => (wake = () => resolve(0)))
+          } else await new Promise((/** @type {any} */ resolve) => (wake = resolve))
         }
       } finally {
         off()

@@ -18,7 +18,7 @@ export type Reason =
   | 'new' | 'connect' | 'reconnect' | 'retry' | 'probe' | 'first byte'
   | 'ended' | 'closing' | 'network' | 'timeout' | 'silence' | 'status' | 'no content'
   | 'unauthorized' | 'token expiring' | 'online' | 'offline' | 'visible' | 'page hidden' | 'page shown'
-  | 'leader gone' | 'handed over' | 'closed'
+  | 'leader gone' | 'closed'
 
 export interface Status {
   readonly state: State

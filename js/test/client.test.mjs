@@ -185,6 +185,26 @@ test('who holds on keeps it connected, and a second longer', inWorld(async (worl
   assert.equal(client.status.state, 'connecting', 'connect is for good')
 }))
 
+test('each who lets go gives the next one a whole second', inWorld(async (world) => {
+  const client = world.client()
+  const one = client.acquire()
+  await settle()
+  await world.last.open()
+  one()
+  await world.pass(900)
+  client.acquire()()
+  await world.pass(900)
+  assert.equal(client.status.state, 'open', 'the first one\'s timer is not the second one\'s')
+  const two = client.acquire()
+  await world.pass(5000)
+  assert.equal(client.status.state, 'open')
+  two()
+  await world.pass(900)
+  two()
+  await world.pass(200)
+  assert.equal(client.status.state, 'closed', 'who lets go twice lets go once')
+}))
+
 test('who holds on does not shorten a wait', inWorld(async (world) => {
   const client = world.client()
   client.acquire()

@@ -155,6 +155,22 @@ test('a follower whose gap is refused fails, rather than to leave it', inTabs(as
   assert.deepEqual([two.client.status.state, two.client.status.error.message, two.seen], ['failed', 'not yours', ['connected', '1']])
 }))
 
+test('a follower whose token has expired fills its gap with a new one', inTabs(async (world) => {
+  const reasons = []
+  await world.tab({ principal: 'p' })
+  const two = await world.tab({ principal: 'p', token: ({ reason }) => (reasons.push(reason), reason === 'unauthorized' ? 'new' : 'old') })
+  await world.last.open(CONNECTED + event('1', 1))
+  two.channel.isDeaf = true
+  await world.lastStream.send(event('2', 2))
+  two.channel.isDeaf = false
+  await world.lastStream.send(event('3', 3))
+  await world.lastPoll.answer(401)
+  assert.deepEqual([world.lastPoll.headers.authorization, reasons.at(-1)], ['Bearer new', 'unauthorized'])
+  await world.lastPoll.polled([['2', 2], ['3', 3]], '3')
+  await world.lastPoll.polled([], '3')
+  assert.deepEqual([two.seen, two.client.status.state], [['connected', '1', '2', '3'], 'open'])
+}))
+
 test('a leader that gives no sign of life loses the lead, and follows when it thaws', inTabs(async (world) => {
   const [one, two, three] = [await world.tab(), await world.tab(), await world.tab()]
   await world.last.open(CONNECTED + event('1', 1))
