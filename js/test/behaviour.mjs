@@ -25,7 +25,13 @@ async function behave({ createClient }, base, { name, tokens }, run) {
   return { events, final, opened }
 }
 
-/** One case of the format: the streams in pieces of `size` bytes. */
+/** Pieces of one to nine bytes, as chance has it, but each time the same. */
+const anySize = () => {
+  let seed = 1
+  return () => 1 + ((seed = (seed * 16_807) % 2_147_483_647) % 9)
+}
+
+/** One case of the format: the streams in pieces of so many bytes. */
 function decode({ Decoder }, { streams, max_line: max }, size) {
   const events = []
   let last_event_id = ''
@@ -35,7 +41,10 @@ function decode({ Decoder }, { streams, max_line: max }, size) {
     const decoder = new Decoder({ max, lastEventId: last_event_id })
     const bytes = Uint8Array.from(stream, (character) => character.charCodeAt(0))
     try {
-      for (let at = 0; at < bytes.length; at += size) events.push(...decoder.feed(bytes.subarray(at, at + size)))
+      for (let at = 0, next; at < bytes.length; at = next) {
+        next = at + size()
+        events.push(...decoder.feed(bytes.subarray(at, next)))
+      }
     } catch (fault) {
       if (!(fault instanceof RangeError)) throw fault
       error = true
@@ -46,10 +55,10 @@ function decode({ Decoder }, { streams, max_line: max }, size) {
   return { events, error, last_event_id, retry }
 }
 
-/** Everything: `wire` has what came out of each case byte by byte and whole, `behaviour` what came out of each, by its run. */
+/** Everything: `wire` has what came out of each case byte by byte, in pieces and whole, `behaviour` what came out of each, by its run. */
 export async function runAll(client, base, { cases, wire, prefix }) {
   const behaviour = await Promise.all(cases.map((each, index) => behave(client, base, each, `${prefix}${index}`)))
-  return { behaviour, wire: wire.map((each) => [decode(client, each, 1), decode(client, each, Infinity)]) }
+  return { behaviour, wire: wire.map((each) => [() => 1, anySize(), () => Infinity].map((size) => decode(client, each, size))) }
 }
 
 if (globalThis.process?.argv[2]) {

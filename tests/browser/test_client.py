@@ -14,7 +14,7 @@ RUN = """async () => {
 
 
 async def test_the_tables_hold_in_chromium() -> None:
-    """Each case of the format, whole and byte by byte, and each of behaviour."""
+    """Each case of the format, whole, in pieces and byte by byte, and each of behaviour."""
     async with replying(files("chromium")) as server, chromium() as browser:
         page = await browser.new_page()
         await page.goto(f"{server.url}/")

@@ -35,7 +35,7 @@ async def heard(browser: Firefox, log: list[int]) -> None:
 
 
 async def test_the_tables_hold_in_firefox(tmp_path: Path) -> None:
-    """Each case of the format, whole and byte by byte, and each of behaviour."""
+    """Each case of the format, whole, in pieces and byte by byte, and each of behaviour."""
     async with replying(files("firefox")) as server, firefox(tmp_path) as browser:
         await browser.go(f"{server.url}/")
         assert faults(await browser.run(RUN), server, "firefox") == []

@@ -15,47 +15,35 @@ import pytest
 
 from headwater.client import Policy, State, Status, subscribe
 from headwater.errors import ClientError
+from tests.support.node import JS, printed, program
 from tests.support.replies import CASES, Replies, expected, replying, sent
 from tests.support.source import ROOT
 from tests.web.behaviour import faults, files
 
-JS = ROOT / "js"
 MAX_SIZE = 6 * 1024
 """Bytes of the core, minified and compressed."""
-
-
-def node_modules(name: str) -> str:
-    """A program of the JavaScript packages.
-
-    Raises:
-        AssertionError: it is not installed; with what installs it.
-    """
-    path = JS / "node_modules/.bin" / name
-    assert path.exists(), f"there is no {name}: scripts/setup-js"
-    return str(path)
-
-
-async def node(*words: str) -> str:
-    """What a command prints, run in js/."""
-    process = await asyncio.create_subprocess_exec(
-        *words, cwd=JS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
 
 
 async def test_its_own_tests_pass() -> None:
     """Those in js/test, with clocks and hubs of their own."""
     tests = [str(path.relative_to(JS)) for path in sorted((JS / "test").glob("*.test.mjs"))]
-    output = await node("node", "--no-warnings", "--test", "--test-reporter=tap", *tests)
+    output = await printed("node", "--no-warnings", "--test", "--test-reporter=tap", *tests)
     assert "# fail 0" in output
 
 
+async def test_a_program_is_not_kept_alive() -> None:
+    """p22: it ends although its clients wait for something, in every state in which they do: for a try, a first byte, a
+    heartbeat, a token, another tab or the end of a throttle."""
+    async with asyncio.timeout(20):
+        found = json.loads(await printed("node", "--no-warnings", "test/alive.mjs"))
+    waits = {each: each for each in ("connecting", "open", "waiting", "polling", "suspended")}
+    assert found == {**waits, "shared": "open", "token": "connecting", "let go": "open"}
+
+
 async def test_the_tables_hold_in_node() -> None:
-    """Each case of the format, whole and byte by byte, and each of behaviour."""
+    """Each case of the format, whole, in pieces and byte by byte, and each of behaviour."""
     async with replying(files("node")) as server:
-        outcome = json.loads(await node("node", "test/behaviour.mjs", server.url))
+        outcome = json.loads(await printed("node", "test/behaviour.mjs", server.url))
         assert faults(outcome, server, "node") == []
 
 
@@ -94,18 +82,19 @@ def _note(states: list[State], status: Status) -> None:
 
 async def test_types_are_right() -> None:
     """tsc finds no fault in the client, nor in a program that uses it as it may; where it must complain it does."""
-    await node(node_modules("tsc"), "--project", ".")
+    await printed(program("tsc"), "--project", ".")
 
 
 async def test_the_package_is_right() -> None:
     """publint finds no fault with what would be published."""
-    await node(node_modules("publint"), "--strict", "--pack", "npm")
+    await printed(program("publint"), "--strict", "--pack", "npm")
 
 
 async def test_the_core_is_small() -> None:
     """Minified and compressed it has at most 6 KiB."""
-    esbuild = node_modules("esbuild")
-    code = await node(esbuild, "headwater.js", "--minify", "--target=es2022", "--format=esm", "--log-level=error")
+    code = await printed(
+        program("esbuild"), "headwater.js", "--minify", "--target=es2022", "--format=esm", "--log-level=error"
+    )
     assert len(gzip.compress(code.encode(), 9, mtime=0)) <= MAX_SIZE
 
 
