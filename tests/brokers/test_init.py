@@ -45,6 +45,8 @@ def test_a_password_is_not_repeated() -> None:
             "redis+sentinel://me:***@h:1,h:2/m?sentinel_password=***&wait=1",
         ),
         ("postgresql://me@h/d?password=hunter2", "postgresql://me@h/d?password=***"),
+        ("redis+sentinel://h:1/m?sentinel_password=a@b&wait=1", "redis+sentinel://h:1/m?sentinel_password=***&wait=1"),
+        ("redis://:password=a@h:1/0", "redis://:password=***"),
         ("sqlite:///a@b.db", "sqlite:///a@b.db"),
         ("redis://:hun/t?e#r2@h:1/0", "redis://:***@h:1/0"),
         ("the port of 'redis://me:hunter2@h:x' is no number", "the port of 'redis://me:***@h:x' is no number"),

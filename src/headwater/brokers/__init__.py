@@ -21,7 +21,8 @@ _MODULES = {
 }
 _EXTRAS = {"headwater.brokers.redis": "redis", "headwater.brokers.postgres": "postgres"}
 _EXPECTED = "memory://, sqlite:///file.db, redis://host:6379/0 or postgresql://user@host/database"
-_PASSWORD = re.compile(r"(?<=:)(?!//).*(?=@)|(?<=password=)[^&#\s]*")
+_OPTION = re.compile(r"(?<=password=)[^&#\s]*")
+_PASSWORD = re.compile(r"(?<=:)(?!//).*(?=@)")
 
 
 def open_broker(url: str, *, retention: Retention = Retention()) -> Broker:  # noqa: B008 (frozen, so safe to share)
@@ -51,4 +52,4 @@ def open_broker(url: str, *, retention: Retention = Retention()) -> Broker:  # n
 def redacted(url: str) -> str:
     """`url`, or a text with one, as it may be shown and logged: without its passwords. Rather too little is shown than too
     much: a password with a slash in it makes no URL, and would be in the very error that says so."""
-    return _PASSWORD.sub("***", url)
+    return _PASSWORD.sub("***", _OPTION.sub("***", url))
