@@ -18,7 +18,7 @@ from headwater.brokers.postgres.link import Link
 from headwater.brokers.postgres.outbox import REFUSED
 from headwater.brokers.postgres.sequencer import OtherBroker
 from headwater.brokers.postgres.session import Session
-from headwater.errors import BrokerUnavailable
+from headwater.errors import BrokerUnavailable, ConfigurationError
 from headwater.event import Draft, Position
 from headwater.testing.contract import Recorder
 from tests.brokers.postgres_nodes import ask, fresh, plain, postgres_node, schema_of
@@ -159,6 +159,13 @@ async def test_changes_that_went_unnoticed_end_the_epoch(installed: str, caplog:
     ((is_promised,),) = ask(installed, "SELECT capture_until > now() FROM headwater.state")
     assert is_promised
     assert "triggers stopped noting them" in caplog.text
+
+
+async def test_what_changes_become_is_said_before_the_log_is_opened(installed: str) -> None:
+    """Afterwards it would take none, and nobody would notice."""
+    async with postgres_node(installed) as (_, broker):
+        with pytest.raises(ConfigurationError, match="the log is open"):
+            broker.map_changes(doubled)
 
 
 class Unsteady(MemoryBroker):

@@ -142,3 +142,14 @@ async def test_rules_need_a_database() -> None:
     broker = open_broker("memory://")
     with pytest.raises(ConfigurationError, match="no database"):
         Relay(broker, None, RULES)
+
+
+async def test_rules_come_before_their_log_is_opened(own_database: Database) -> None:
+    """Afterwards it would take no change, and nobody would notice."""
+    broker = open_broker(own_database.url)
+    await broker.open()
+    try:
+        with pytest.raises(ConfigurationError, match="the log is open"):
+            Relay(broker, None, RULES)
+    finally:
+        await broker.aclose()

@@ -39,7 +39,8 @@ class Relay:
 
     Raises:
         InvalidInput: two rules have the same name.
-        ConfigurationError: no database is named, and the log is in none; or the URL is malformed.
+        ConfigurationError: no database is named, and the log is in none; or the URL is malformed; or the log is in that
+            database, and open.
     """
 
     def __init__(self, broker: Broker, database: str | None = None, rules: Iterable[Rule] = ()) -> None:
@@ -57,7 +58,7 @@ class Relay:
         assert self._address is not None
         self._is_own = own is not None and _place(own) == _place(self._address)
         if isinstance(broker, PostgresBroker) and self._is_own and self._rules:
-            broker.mapping = self.mapper
+            broker.map_changes(self.mapper)
 
     @property
     def is_leader(self) -> bool:

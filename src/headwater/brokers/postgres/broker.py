@@ -31,7 +31,7 @@ from headwater.brokers.postgres.session import Session, end
 from headwater.brokers.postgres.snapshot import Snapshot
 from headwater.brokers.postgres.watcher import Watcher
 from headwater.brokers.postgres.writer import Append, Made, Writer
-from headwater.errors import BrokerUnavailable, HeadwaterError
+from headwater.errors import BrokerUnavailable, ConfigurationError, HeadwaterError
 from headwater.event import Draft, Position
 
 MAX_WAITING = 10_000  # drafts that may wait to be written
@@ -66,7 +66,7 @@ class PostgresBroker:
         self.overflows = 0
         self.address = address
         self.retention = retention
-        self.mapping = mapping
+        self._mapping = mapping
         self._is_open = False
         self._closing: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[Any]] = set()
@@ -90,6 +90,16 @@ class PostgresBroker:
             left=self._leave,
         )
         self._reader = Link(address)
+
+    def map_changes(self, mapping: outbox.Mapping) -> None:
+        """Say what changes of rows become, before `open`.
+
+        Raises:
+            ConfigurationError: it is open, and has promised triggers nothing.
+        """
+        if self._is_open:
+            raise ConfigurationError("the log is open, and leaves changes of rows alone", fix="give the rules before")
+        self._mapping = mapping
 
     @property
     def taken(self) -> int:
@@ -133,7 +143,7 @@ class PostgresBroker:
         link = Link(self.address)
         self._watcher = Watcher(link, self._delivery, self._check)
         self._target = OwnLog(link, self._delivery, int(self.retention.key_age * 1000), self._check)
-        self._leader = Leader(link, self.address.options, self._target, mapping=self.mapping, retention=self.retention)
+        self._leader = Leader(link, self.address.options, self._target, mapping=self._mapping, retention=self.retention)
         self._session = Session(link, self.address, [self._watcher, self._leader], lost=self._delivery.release)
         self._session.start()
 
