@@ -71,6 +71,16 @@ def test_a_row_that_moves_is_told_to_both_channels() -> None:
     assert mapper.unaddressed == 0
 
 
+@pytest.mark.parametrize("unfit", ["6:7", "no name"])
+def test_a_row_that_moves_to_no_channel_still_leaves_the_old_one(unfit: str) -> None:
+    """Only the row itself cannot be told of: those who had it must not keep it for ever."""
+    rule = Rule(table="jobs", channel="project:{project_id}", data=["id"])
+    old, new = {"id": 1, "project_id": "5"}, {"id": 1, "project_id": unfit}
+    mapper = Mapper([rule])
+    assert [(draft.channel, draft.type) for draft in mapper(row("M", new, old))] == [("project:5", "leave")]
+    assert [draft.channel for draft in mapper(row("U", new, old))] == [DEAD]
+
+
 def test_a_rule_with_leave_tells_the_old_channel_that_the_row_has_left() -> None:
     """With the row as it was, in place of the update."""
     rule = Rule(table="jobs", channel="project:{project_id}", data=["id", "status"], leave="gone")

@@ -115,11 +115,14 @@ def _drafts(rule: Rule, change: Change) -> Iterator[Draft]:
 def _channels(rule: Rule, change: Change) -> tuple[str, ...]:
     """Where it goes: to the row's channels, as they are called after the change. A row that moves is told of by two changes:
     this one comes from another trigger, and goes to the channels that the row was in and is not in now."""
-    found = [template.fill_name(change) for template in rule.channels]
     if change.operation is Operation.MOVE:
-        before, now = msgspec.structs.replace(change, new=None), set(found)
-        found = [template.fill_name(before) for template in rule.channels if _may_move(template)]
+        before = msgspec.structs.replace(change, new=None)
+        moved = [template for template in rule.channels if _may_move(template)]
+        found = [template.fill_name(before) for template in moved]
+        now = {template.fill(change) for template in rule.channels}  # even if that is no name: they are to hear of it
         found = [channel for channel in found if channel not in now]
+    else:
+        found = [template.fill_name(change) for template in rule.channels]
     return tuple(dict.fromkeys(check_channel(channel) for channel in found if channel is not None))
 
 
