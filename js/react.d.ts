@@ -66,7 +66,8 @@ export interface SSE {
 
 /**
  * The connection: the provider's, or the one that all components of this page share for an address. Tokens and other
- * functions are those of the component that asked first; where they change with the user, use a provider.
+ * functions are those of the component that asked first; where they change with the user, use a provider. What a function
+ * makes of an address is the component's alone.
  */
 export function useSSE(target?: string | SSEOptions): SSE
 export function useSSE(target: string, options: Omit<SSEOptions, 'url'>): SSE

@@ -18,7 +18,7 @@ const LOAD = 30_000 // ms that a load may take
 const Context = createContext(/** @type {any} */ (null))
 
 /** What there is on a server, and before a page is alive. @type {Status} */
-const IDLE = { state: 'idle', previous: 'idle', reason: 'new', attempt: 0, retryAt: null, transport: null, since: 0, error: null }
+const IDLE = { ...createClient().status, since: 0 }
 
 /** @template T @param {T} value @returns {T} */
 const same = (value) => value
@@ -33,32 +33,45 @@ const useLatest = (value) => {
 /** @param {AnyClient | undefined} client @param {boolean} isWanted */
 const useHeld = (client, isWanted) => useEffect(() => (isWanted ? client?.acquire() : undefined), [client, isWanted])
 
-/** @param {any} options of a client, and `enableLogging`. @returns {AnyClient} */
-const clientOf = ({ enableLogging, ...options }) => createClient({ debug: enableLogging, ...options })
+/** A client's options, of which its functions are always the newest. @param {any} options */
+const useFresh = ({ enableLogging, ...options }) => {
+  const latest = useLatest(options)
+  const fresh = { debug: enableLogging, ...options }
+  for (const name of ['url', 'token']) if (options[name]?.call) fresh[name] = (/** @type {any} */ context) => latest.current[name]?.(context)
+  return fresh
+}
 
 /** @param {any} options */
 const keyOf = ({ url, channels, principal }) => JSON.stringify([url, channels, principal])
 
-/** Clients that components asked for by their address, so that all of a page share one connection. @type {Map<string, AnyClient>} */
+/** Clients that components asked for by their address, so that all of a page share one connection, and how many have it.
+ * @typedef {{client: AnyClient, users: number}} Shared @type {Map<string, Shared>} */
 const shared = new Map()
 
-/** Forget a client that is not used, in a while: it may be that nothing came of a rendering, or that it comes back. @param {string} key @param {AnyClient} client */
-const dropLater = (key, client) =>
-  setTimeout(() => /idle|closed/.test(client.status.state) && shared.get(key) === client && shared.delete(key), LINGER)
+/** Forget a client that nobody has, in a while: it may be that nothing came of a rendering, or that it comes back. @param {string} key @param {Shared} entry */
+const dropLater = (key, entry) =>
+  setTimeout(() => !entry.users && /idle|closed/.test(entry.client.status.state) && shared.get(key) === entry && shared.delete(key), LINGER)
 
-/** The page's client for an address. @param {any} options null for none. */
+/** The page's client for an address; for one that a function makes, the component's. @param {any} options null for none. */
 const useShared = (options) => {
+  const fresh = useFresh(options ?? {})
   const key = options && keyOf(options)
   const known = shared.get(key)
-  const client = useMemo(() => known ?? (key && clientOf(options)), [key, known])
-  if (key && !known && globalThis.document) {
-    shared.set(key, client) // a server shares nothing between its visitors
-    dropLater(key, client)
+  const entry = useMemo(() => known ?? (key && { client: createClient(fresh), users: 0 }), [key, known])
+  const isNew = key && !known && !options.url?.call && globalThis.document // a server shares nothing between its visitors
+  if (isNew) {
+    shared.set(key, entry)
+    dropLater(key, entry)
   }
   useEffect(() => {
-    if (key) return () => void dropLater(key, client)
-  }, [key, client])
-  return client
+    if (!key) return
+    entry.users += 1
+    return () => {
+      entry.users -= 1
+      dropLater(key, entry)
+    }
+  }, [key, entry])
+  return entry?.client
 }
 
 /** @param {AnyClient | undefined} client @returns {AnyClient} */
@@ -135,11 +148,8 @@ const useBatches = (reducer, initial) => {
 /** A client for all below. @param {ProviderProps} props */
 export const SSEProvider = ({ client: given, autoConnect = true, endpoint, children, ...more }) => {
   const options = { url: endpoint, ...more }
-  const token = useLatest(options.token)
-  const client = useMemo(
-    () => given ?? clientOf({ ...options, token: options.token && ((/** @type {any} */ context) => token.current?.(context)) }),
-    [given, keyOf(options)],
-  )
+  const fresh = useFresh(options)
+  const client = useMemo(() => given ?? createClient(fresh), [given, keyOf(options)])
   useHeld(client, autoConnect)
   const value = useMemo(() => ({ client, url: options.url }), [client, options.url])
   return createElement(Context.Provider, { value }, children)

@@ -1,11 +1,14 @@
 // The hooks: who connects when, who is told what, and how often something is rendered.
 import assert from 'node:assert/strict'
-import { afterEach, test } from 'node:test'
+import { afterEach, mock, test } from 'node:test'
 import { Hub, act, complaints, h, settle, show, use, version } from './page.mjs'
 import { StrictMode } from 'react'
 import { SSEProvider, useEvent, useEvents, useLatestEvent, useSSE, useStatus } from '../../react.js'
 
-afterEach(() => assert.deepEqual(complaints.splice(0), []))
+afterEach(() => {
+  mock.timers.reset()
+  assert.deepEqual(complaints.splice(0), [])
+})
 
 test('it is the React that is asked for', () => assert.equal(version.split('.')[0], process.env.REACT ?? '19'))
 
@@ -55,6 +58,35 @@ test('without a provider all components of a page share the connection of an add
   const third = await use(() => useSSE({ url: 'http://hub/one', channels: ['b'], ...options }))
   assert.equal(hub.streams.length, 2)
   for (const page of [...pages, third]) await page.end()
+})
+
+test('a component that only listens has the client of the others for as long as it is there', async () => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  const hub = new Hub()
+  const options = { url: 'http://hub/later', fetch: hub.fetch }
+  const listener = await use(() => useSSE({ ...options, enabled: false }))
+  const heard = []
+  listener.seen.current.addEventListener('a', (data) => heard.push(data))
+  await settle(() => mock.timers.tick(2100)) // longer than an address keeps a client that nobody has
+  const page = await use(() => useSSE(options))
+  await hub.send(['a', 1])
+  assert.deepEqual([heard, page.seen.current.client === listener.seen.current.client], [[1], true])
+  await page.end()
+  await listener.end()
+})
+
+test('addresses that functions make are not taken for one another', async () => {
+  const hub = new Hub()
+  let n = 0
+  const pages = []
+  for (const name of ['x', 'y']) pages.push(await use(() => useSSE({ url: () => `http://hub/${name}?${n}`, fetch: hub.fetch })))
+  assert.deepEqual(hub.streams.map(({ url }) => url.pathname), ['/x', '/y'])
+  n = 1
+  await pages[0].render({})
+  assert.equal(hub.asked, 2, 'a function is a new one each time')
+  await settle(() => pages[0].seen.current.reconnect())
+  assert.equal(hub.streams.at(-1).url.search, '?1')
+  for (const page of pages) await page.end()
 })
 
 test('what is not enabled is not connected', async () => {
