@@ -5,22 +5,27 @@ Knows FastAPI and files; must not know what is on a page.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 import headwater
 from examples.shared.settings import Settings
 from headwater import HeadwaterError, Hub
 from headwater.asgi.problems import handle_error
 from headwater.auth import redact
+from headwater.errors import InvalidInput
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -34,6 +39,13 @@ PAGE_HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
+
+BAR = '<header class="bar">'
+HOME = (
+    '<svg viewBox="0 0 20 20" width="18" height="18" aria-hidden="true"><path d="M12.5 4 6.5 10l6 6" fill="none" '
+    'stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round"/></svg>'
+)
+"""What leads back: an arrow."""
 
 _SHARED = Path(__file__).parent
 WEB = Path(headwater.__file__).parent / "web"
@@ -53,17 +65,32 @@ def page(path: str, folder: Path, *more: Path) -> APIRouter:
         more: files that are served as well, by their names.
     """
     router = APIRouter(include_in_schema=False)
-    served = {"": folder / "page.html", "/page.css": folder / "page.css", "/page.js": folder / "page.js"}
-    served |= {"/live.js": _SHARED / "live.js", "/style.css": WEB / "style.css", "/icon.svg": WEB / "icon.svg"}
-    served |= {f"/{each.name}": each for each in more}
+    html = (folder / "page.html").read_text(encoding="utf-8")
+    served = {name: folder / name for name in ("page.css", "page.js")}
+    served |= {name: WEB / name for name in ("style.css", "icon.svg", "parts.js", "client.js")}
+    served |= {each.name: each for each in (_SHARED / "live.js", *more)}
 
     @router.get(path)
+    async def document(request: Request) -> Response:
+        return HTMLResponse(with_home(html, getattr(request.app.state, "home", "")), headers=PAGE_HEADERS)
+
     @router.get(path + "/{name}")
-    async def file(name: str = "") -> Response:
-        found = served.get(f"/{name}" if name else "")
+    async def file(name: str) -> Response:
+        found = served.get(name)
         return FileResponse(found, headers=PAGE_HEADERS) if found else Response(status_code=404)
 
     return router
+
+
+def with_home(html: str, home: str) -> str:
+    """A page whose bar begins with a link to where it is listed; as it is, if that is nowhere.
+
+    Args:
+        html: the page, with a `<header class="bar">`.
+        home: a path, or nothing.
+    """
+    link = f'\n    <a class="home" href="{escape(home)}" aria-label="Gallery" title="Gallery">{HOME}</a>'
+    return html.replace(BAR, BAR + link, 1) if home else html
 
 
 def standalone(title: str, settings: Settings, make: Callable[[Hub, Any], APIRouter]) -> FastAPI:
@@ -76,7 +103,7 @@ def standalone(title: str, settings: Settings, make: Callable[[Hub, Any], APIRou
         async with hub.lifespan(app):
             yield
 
-    app = FastAPI(title=title, lifespan=lifespan)
+    app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None)  # those pages come from elsewhere
     app.state.hub = hub
     app.include_router(make(hub, settings))
     prepare(app, settings)
@@ -87,17 +114,29 @@ def prepare(app: FastAPI, settings: Settings, *, credentials: bool = False) -> N
     """What an application needs once, however many of these routers it includes: Headwater's errors as responses, CORS (with
     `credentials` also for requests with cookies), and no tokens in uvicorn's log."""
     app.add_exception_handler(HeadwaterError, handle_error)
+    app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type] # it is called for these only
+    app.add_exception_handler(UnicodeEncodeError, halved)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_credentials=credentials,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "Idempotency-Key"],
         )
     access = logging.getLogger("uvicorn.access")
     if not any(isinstance(each, RedactTokens) for each in access.filters):
         access.addFilter(RedactTokens())
+
+
+async def invalid(request: Request, error: RequestValidationError) -> Response:
+    """FastAPI's own answer, which it cannot send if what is wrong is half a character."""
+    return Response(json.dumps({"detail": jsonable_encoder(error.errors())}), 422, media_type="application/json")
+
+
+async def halved(request: Request, error: Exception) -> Response:
+    """JSON can spell half a character (a lone surrogate), which no database keeps and no stream carries."""
+    return await handle_error(request, InvalidInput("a text has half a character in it", expected="Unicode text"))
 
 
 class RedactTokens(logging.Filter):

@@ -1,0 +1,1 @@
+"""Notifications: what each user is told, who is there, workflows and announcements, on one stream for each user."""
