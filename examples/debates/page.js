@@ -1,22 +1,33 @@
 // Debates: who speaks, in which phase, and all that was said, of one debate; and the other debates.
 
-import { Live, Tokens, byId, call, make, showState, themeButton } from './live.js'
+import { createClient } from './client.js'
+import { Banner, Feed, Tokens, byId, call, clock, make, perFrame, showChoices, showState, themeButton, whileSeen } from './live.js'
 
 const API = new URL('api/debates', document.baseURI).pathname
 const SCRIPTS = new URL('api/debate-scripts', document.baseURI).pathname
 const PHASES = ['opening', 'arguments', 'cross_examination', 'rebuttal', 'closing']
-const TYPES = ['utterance', 'phase_transition', 'intervention_response', 'pause', 'resume', 'complete', 'error', 'reset']
+const EVENTS = ['event', 'events']
 const WORDS_PER_SECOND = 12
 const FRESH = 3000 // milliseconds after which what was said is shown at once and not word by word
 
 const tokens = new Tokens(new URL('debates/dev/token', document.baseURI).pathname)
 const still = matchMedia('(prefers-reduced-motion: reduce)')
+const banner = new Banner(byId('banner'), EVENTS)
+const transcript = new Feed({
+  box: byId('transcript'),
+  list: byId('said'),
+  below: byId('below'),
+  summary: byId('summary'),
+  names: EVENTS,
+  draw: (item) => DRAW[item.kind](item),
+  onDrawn: () => (byId('empty').hidden = transcript.rows.length > 0),
+})
+const draw = perFrame(drawStage)
 let debate = null // the one watched
-let live = null
-let client = '' // this window's id
-let count = 0
-let away = null // what was there when the connection was lost
-let revealing = 0 // the timer of the utterance that is being spoken
+let client = null
+let own = '' // this window's id
+let speaking = 0 // the timer of the utterance whose words are coming
+let shownLater = null // and what is still to come of it
 
 const get = async (path = '') => (await call(API + path)).json()
 const path = (rest = '') => `${API}/${encodeURIComponent(debate.id)}${rest}`
@@ -25,36 +36,30 @@ const words = (name) => name.replaceAll('_', ' ')
 // -- one debate ----------------------------------------------------------------------------------------------------------
 
 async function watch(id) {
-  live?.close()
-  try {
-    debate = await get(`/${encodeURIComponent(id)}`)
-  } catch (error) {
-    return say('bad', error.message)
-  }
+  const found = await get(`/${encodeURIComponent(id)}`)
+  client?.close()
+  // The stream tells it all anew.
+  debate = { ...found, phase: 'waiting', paused: false, speaker: null, seen: new Set(), late: 0 }
   history.replaceState(null, '', `#${debate.id}`)
-  debate = { ...debate, phase: 'waiting', paused: false, speaker: null, seen: new Set() } // the stream tells it all anew
-  count = 0
-  away = null
-  reveal(null)
-  byId('said').replaceChildren()
-  byId('empty').hidden = false
+  banner.begin()
+  hush()
+  transcript.clear()
   byId('topic').textContent = debate.topic
   byId('phases').replaceChildren(...PHASES.map((phase) => make('li', '', words(phase))))
   byId('speakers').replaceChildren()
   byId('asked').replaceChildren()
   for (const [name, { side }] of Object.entries(debate.speakers)) addSpeaker(name, side)
   byId('asked').selectedIndex = Math.min(1, byId('asked').length - 1) // the moderator has little to say
+  own = idOf(debate.id)
+  byId('client').textContent = own
+  byId('only-me').disabled = byId('save').disabled = false
   draw()
-  client = clientOf(debate.id)
-  byId('client').textContent = client
-  byId('only-me').disabled = false
-  live = new Live({ path: path('/stream'), query: { clientId: client }, types: TYPES, onState, onEvent })
-  live.open()
   refresh()
+  listen()
 }
 
 /** This window's id for a debate: made once, kept while the window lives, so that a reconnect is the same client. */
-function clientOf(id) {
+function idOf(id) {
   const key = `client-of-${id}`
   const [high, low] = crypto.getRandomValues(new Uint32Array(2)).map(Number)
   const chance = String(high).padStart(12, '0') + String(low).padStart(12, '0')
@@ -63,118 +68,111 @@ function clientOf(id) {
   return kept
 }
 
-function onState(state) {
-  showState(byId('state'), state)
-  if (state === 'waiting' && away === null && count) {
-    away = count
-    say('warn', 'The connection is lost. It comes back by itself, and nothing that is said will be missing.')
-  }
-  if (state === 'open' && away !== null) setTimeout(welcome, 400)
+/** All of the debate, and then whatever comes. Streamed while that works, polled while it does not. */
+function listen() {
+  const mine = createClient({ url: `${path('/stream')}?clientId=${encodeURIComponent(own)}`, probeEvery: 5000 })
+  mine.on('*', ({ type, data, id }) => {
+    banner.heard()
+    HEAR[type]?.(data, id)
+    draw()
+  })
+  mine.onReset(({ reason }) => transcript.add({ kind: 'mark', text: `what was said before is no longer there (${reason})` }))
+  mine.onStatus((status) => {
+    showState(byId('state'), status.state)
+    if (debate.phase === 'complete') byId('state').textContent = 'ended'
+    banner.onStatus(mine, status, refresh)
+  })
+  client = mine
+  client.connect()
 }
 
-function welcome() {
-  if (away === null) return
-  const missed = count - away
-  say('good', missed ? `Back. ${missed} ${missed === 1 ? 'event was' : 'events were'} caught up with.` : 'Back. Nothing was missed.')
-  away = null
-  setTimeout(() => say(''), 6000)
-  refresh()
+const HEAR = {
+  utterance: spoken,
+  intervention_response: (data, id) => (data.private ? transcript.add({ kind: 'private', id, text: data.content }) : spoken(data, id)),
+  phase_transition({ phase }, id) {
+    debate.phase = phase
+    debate.seen.add(phase)
+    transcript.add({ kind: 'mark', id, text: words(phase) })
+  },
+  pause: () => (debate.paused = true),
+  resume: () => (debate.paused = false),
+  complete({ utterances }, id) {
+    debate.phase = 'complete'
+    debate.speaker = null
+    transcript.add({ kind: 'mark', id, text: `the end, after ${utterances} utterances` })
+    client.close() // as the browser hook of the debate's team does
+    client = null
+    refresh()
+  },
+  error: ({ message }, id) => transcript.add({ kind: 'error', id, text: message }),
 }
 
-function say(look, text = '') {
-  byId('banner').textContent = text
-  byId('banner').className = `banner ${look}`
-  byId('banner').hidden = !text
-}
-
-function onEvent(type, data, event) {
-  count += 1
-  byId('empty').hidden = true
-  if (data.private) add(make('li', 'bubble private new', make('p', '', data.content)), event)
-  else if (type === 'utterance') spoken(data, event)
-  else if (type === 'phase_transition') phase(data.phase, event)
-  else if (type === 'intervention_response') answered(data, event)
-  else if (type === 'pause' || type === 'resume') debate.paused = type === 'pause'
-  else if (type === 'complete') complete(data, event)
-  else if (type === 'error') add(make('li', 'notice bad', data.message), event)
-  else if (type === 'reset') add(make('li', 'phase', `what was said before is no longer there (${data.reason})`), event)
-  draw()
-}
-
-function spoken({ timestamp, speaker, content, phase: where }, event) {
-  debate.phase = where // also without the transition, if that is no longer in the log
-  debate.seen.add(where)
+function spoken({ timestamp, speaker, content, phase, question }, id) {
+  if (phase) debate.seen.add((debate.phase = phase)) // also without the transition, if that is no longer in the log
   debate.speaker = speaker
   if (!debate.speakers[speaker]) addSpeaker(speaker, 'moderator')
-  add(bubble(speaker, timestamp, content), event)
-}
-
-function answered({ timestamp, speaker, question, content }, event) {
-  debate.speaker = speaker
-  add(bubble(speaker, timestamp, content, make('blockquote', '', question)), event)
-}
-
-function phase(name, event) {
-  debate.phase = name
-  debate.seen.add(name)
-  add(make('li', 'phase', words(name)), event)
-}
-
-function complete({ utterances }, event) {
-  debate.phase = 'complete'
-  debate.speaker = null
-  add(make('li', 'phase', `the end, after ${utterances} utterances`), event)
-  live.close() // as the browser hook of the debate's team does
+  const isFresh = Date.now() - timestamp < FRESH
+  if (isFresh && debate.late) transcript.add({ kind: 'mark', text: `you came in here, after ${debate.late}` })
+  debate.late = isFresh || debate.late === null ? null : debate.late + 1
+  transcript.add({ kind: 'bubble', id, timestamp, speaker, content, question, isFresh })
 }
 
 // -- drawing -------------------------------------------------------------------------------------------------------------
 
-function bubble(speaker, timestamp, content, ...before) {
-  const { name = speaker, side = 'moderator' } = debate.speakers[speaker] ?? {}
-  const time = make('time', '', new Date(timestamp).toLocaleTimeString([], { hour12: false }))
-  const text = make('p')
-  const fresh = Date.now() - timestamp < FRESH && !still.matches
-  const item = make('li', `bubble ${side}${fresh ? ' new' : ''}`, make('h3', '', name, time), ...before, text)
-  reveal(fresh ? text : null)
-  if (fresh) speak(text, content)
-  else text.textContent = content
+const DRAW = {
+  bubble: drawBubble,
+  mark: ({ id, text }) => marked(make('li', 'phase', text), id),
+  private: ({ id, text }) => marked(make('li', 'bubble private', make('p', '', text)), id),
+  error: ({ id, text }) => marked(make('li', 'notice bad', text), id),
+}
+
+function marked(item, id) {
+  if (id) item.dataset.id = id
   return item
 }
 
-/** Finish the utterance that is being shown; from now on it is `text`'s turn. */
-function reveal(text) {
-  clearInterval(revealing)
-  const before = byId('said').querySelector('.later')
-  if (before && before.parentElement !== text) before.parentElement.textContent = before.parentElement.textContent
+function drawBubble({ id, timestamp, speaker, content, question, isFresh }) {
+  const { name = speaker, side = 'moderator' } = debate.speakers[speaker] ?? {}
+  const text = make('p')
+  const item = make('li', `bubble ${side}`, make('h3', '', name, make('time', '', clock(timestamp))), text)
+  if (question) text.before(make('blockquote', '', question))
+  hush()
+  if (isFresh && !still.matches) speak(text, content)
+  else text.textContent = content
+  return marked(item, id)
+}
+
+/** Show all of the utterance that is being shown: nobody waits for its end any more. */
+function hush() {
+  clearInterval(speaking)
+  speaking = 0
+  if (shownLater) shownLater.parentElement.textContent = shownLater.parentElement.textContent
+  shownLater = null
+  draw()
 }
 
 /** Show words as they are spoken. What is still to come holds its place, so that nothing jumps. */
 function speak(text, content) {
-  const parts = content.split(/(?<=\s)/)
-  const [now, later] = [make('span'), make('span', 'later')]
+  const parts = String(content).split(/(?<=\s)/)
+  const [now, later] = [make('span'), (shownLater = make('span', 'later'))]
   text.append(now, later)
-  let spoken = 0
+  let said = 0
   const step = () => {
-    spoken += 1
-    now.textContent = parts.slice(0, spoken).join('')
-    later.textContent = parts.slice(spoken).join('')
-    if (spoken >= parts.length) clearInterval(revealing)
+    said += 1
+    now.textContent = parts.slice(0, said).join('')
+    later.textContent = parts.slice(said).join('')
+    if (said >= parts.length) hush()
   }
+  speaking = setInterval(step, 1000 / WORDS_PER_SECOND)
   step()
-  revealing = setInterval(step, 1000 / WORDS_PER_SECOND)
-}
-
-function add(item, event) {
-  item.dataset.id = event.lastEventId
-  byId('said').append(item)
-  if (byId('follow').checked) requestAnimationFrame(() => (byId('transcript').scrollTop = byId('transcript').scrollHeight))
 }
 
 function addSpeaker(name, side) {
   const shown = (debate.speakers[name] ??= { name, side }).name
   const initials = shown.split(/\s+/).filter((word) => !word.endsWith('.')).map((word) => word[0]).slice(0, 2).join('')
+  const does = make('small', 'does')
   const wave = make('span', 'wave', make('i'), make('i'), make('i'))
-  const item = make('li', `speaker ${side}`, make('span', 'face', initials), make('span', '', make('strong', '', shown), make('small', '', side)), wave)
+  const item = make('li', `speaker ${side}`, make('span', 'face', initials), make('span', '', make('strong', '', shown), make('small', '', side), does), wave)
   item.dataset.name = name
   byId('speakers').append(item)
   const option = make('option', '', shown)
@@ -182,17 +180,23 @@ function addSpeaker(name, side) {
   byId('asked').append(option)
 }
 
-function draw() {
+function drawStage() {
   const now = PHASES.indexOf(debate.phase)
-  const over = debate.phase === 'complete'
+  const isOver = debate.phase === 'complete'
   PHASES.forEach((name, index) => {
-    const past = over || index < now
-    byId('phases').children[index].className = index === now ? 'now' : past ? (debate.seen.has(name) ? 'past' : 'past skipped') : ''
+    const isPast = isOver || index < now
+    const item = byId('phases').children[index]
+    item.className = index === now ? 'now' : isPast ? (debate.seen.has(name) ? 'past' : 'past skipped') : ''
+    if (index === now) item.setAttribute('aria-current', 'step')
+    else item.removeAttribute('aria-current')
   })
+  const does = debate.paused ? 'holds on' : speaking ? 'is speaking' : 'has the floor'
   for (const item of byId('speakers').children) {
-    item.classList.toggle('speaking', item.dataset.name === debate.speaker)
+    const isSpeaker = item.dataset.name === debate.speaker
+    item.classList.toggle('speaking', isSpeaker)
+    item.classList.toggle('typing', isSpeaker && Boolean(speaking) && !debate.paused)
+    item.querySelector('.does').textContent = isSpeaker ? ` · ${does}` : ''
   }
-  byId('speakers').classList.toggle('paused', debate.paused)
   const status = debate.paused ? 'paused' : { waiting: 'about to begin', complete: 'over' }[debate.phase] ?? 'on air'
   byId('status').textContent = status
   byId('status').className = `pill ${{ 'on air': 'good busy', paused: 'warn' }[status] ?? ''}`
@@ -200,7 +204,8 @@ function draw() {
   byId('pause').textContent = debate.paused ? 'Resume' : 'Pause'
   for (const field of byId('ask').elements) field.disabled = now < 0
   const speaker = debate.speakers[debate.speaker]?.name
-  byId('now').textContent = `${words(debate.phase)}${speaker ? `, ${speaker} speaks` : ''}`
+  const said = `${words(debate.phase)}${speaker ? `, ${speaker} speaks` : ''}${debate.paused ? ', paused' : ''}`
+  if (byId('now').textContent !== said) byId('now').textContent = said
 }
 
 // -- what a visitor can do -----------------------------------------------------------------------------------------------
@@ -228,13 +233,25 @@ byId('ask').addEventListener('submit', (event) => {
 })
 byId('only-me').addEventListener('click', () => {
   const data = { private: true, content: 'Only this window has been sent this.' }
-  const target = path(`/clients/${encodeURIComponent(client)}/send`)
+  const target = path(`/clients/${encodeURIComponent(own)}/send`)
   attempt(() => call(target, { tokens, body: { type: 'intervention_response', data } }))
 })
+byId('save').addEventListener('click', () => attempt(save))
 byId('new').addEventListener('submit', (event) => {
   event.preventDefault()
   attempt(() => start(byId('script').value))
 })
+
+/** The transcript as a file: what is kept, and not only what is shown. */
+async function save() {
+  const said = await get(`/${encodeURIComponent(debate.id)}/utterances`)
+  const lines = said.map(({ timestamp, phase, speaker, content }) => `[${clock(timestamp)}, ${words(phase)}] ${debate.speakers[speaker]?.name ?? speaker}: ${content}`)
+  const link = make('a')
+  link.href = URL.createObjectURL(new Blob([`${debate.topic}\n\n${lines.join('\n\n')}\n`], { type: 'text/plain' }))
+  link.download = 'transcript.txt'
+  link.click()
+  URL.revokeObjectURL(link.href)
+}
 
 async function start(script) {
   const made = await (await call(API, { tokens, body: { script } })).json()
@@ -244,17 +261,11 @@ async function start(script) {
 async function refresh() {
   const debates = await get().catch(() => null)
   if (!debates) return [] // the server is away: what is shown stays
-  byId('list').replaceChildren(
-    ...debates.map((each) => {
-      const state = each.paused ? 'paused' : { complete: 'over', waiting: 'about to begin' }[each.phase] ?? words(each.phase)
-      const time = new Date(each.createdAt).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hour12: false })
-      const button = make('button', '', make('strong', '', each.topic), make('small', '', `${state} · ${time}`))
-      button.type = 'button'
-      button.setAttribute('aria-current', String(each.id === debate?.id))
-      button.addEventListener('click', () => watch(each.id))
-      return make('li', '', button)
-    }),
-  )
+  const choices = debates.map(({ id, topic, phase, paused, createdAt }) => {
+    const state = paused ? 'paused' : { complete: 'over', waiting: 'about to begin' }[phase] ?? words(phase)
+    return { id, title: topic, note: `${state} · ${clock(createdAt).slice(0, 5)}`, look: phase === 'complete' ? 'over' : 'on' }
+  })
+  showChoices(byId('list'), choices, debate?.id, (id) => attempt(() => watch(id)))
   const watching = debates.find((each) => each.id === debate?.id)?.clients ?? 0
   byId('watching').textContent = watching ? `${watching} watching` : ''
   return debates
@@ -263,13 +274,10 @@ async function refresh() {
 // -- start ---------------------------------------------------------------------------------------------------------------
 
 themeButton(byId('theme'))
+whileSeen(() => (client ? [client] : []))
 setInterval(() => document.hidden || refresh(), 10_000)
-byId('transcript').addEventListener('wheel', () => {
-  const transcript = byId('transcript')
-  byId('follow').checked = transcript.scrollTop + transcript.clientHeight > transcript.scrollHeight - 120
-})
 
-try {
+await attempt(async () => {
   const scripts = await (await call(SCRIPTS)).json()
   for (const [name, topic] of Object.entries(scripts)) {
     const option = make('option', '', topic)
@@ -277,11 +285,8 @@ try {
     byId('script').append(option)
   }
   const debates = await refresh()
-  const wanted = location.hash.slice(1)
-  const running = debates.find((each) => each.phase !== 'complete') ?? debates[0]
-  if (wanted) await watch(wanted)
-  else if (running) await watch(running.id)
+  const asked = debates.find(({ id }) => id === location.hash.slice(1))
+  const running = asked ?? debates.find(({ phase }) => phase !== 'complete') ?? debates[0]
+  if (running) await watch(running.id)
   else await start(Object.keys(scripts)[0])
-} catch (error) {
-  say('bad', error.message)
-}
+})

@@ -21,13 +21,14 @@ from examples.debates.app import MODERATE
 from examples.gallery.settings import Settings
 from examples.operations.app import ROLES
 from examples.shared.access import check_local
-from examples.shared.web import PAGE_HEADERS
+from examples.shared.web import PAGE_HEADERS, WEB
 from headwater.auth import mint
 
 FOLDER: Final = Path(__file__).parent
 SHARED: Final = FOLDER.parent / "shared"
 FILES: Final = {
-    path.name: path for path in (FOLDER / "home.css", FOLDER / "home.js", FOLDER / "river.js", SHARED / "live.js")
+    path.name: path
+    for path in (FOLDER / "home.css", FOLDER / "home.js", FOLDER / "river.js", SHARED / "live.js", WEB / "parts.js")
 }
 LIFETIME: Final = 12 * 3600.0
 """Seconds for which a token on the page is valid: a long day of trying things."""

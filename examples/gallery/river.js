@@ -31,9 +31,12 @@ export class River {
 
   /** Read the colours anew, after the theme has changed. */
   recolour() {
-    const style = getComputedStyle(document.documentElement)
-    const names = ['--line', '--text', '--text-soft', '--surface', ...this.#arms.map(({ colour }) => colour)]
-    this.#colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(name)]))
+    const names = ['--line', '--text-soft', ...this.#arms.map(({ colour }) => colour)]
+    const style = this.#canvas.style // a canvas cannot read pairs: its own element resolves them
+    for (const name of names) {
+      style.color = `var(${name})`
+      this.#colours[name] = getComputedStyle(this.#canvas).color
+    }
     this.#draw(performance.now())
   }
 

@@ -1,6 +1,7 @@
 // Rooms: the log of one room as it is written, what its agents have made so far, and the other rooms.
 
-import { Live, Tokens, byId, call, make, showState, themeButton } from './live.js'
+import { createClient } from './client.js'
+import { Banner, Feed, Tokens, byId, call, clock, make, showChoices, showState, some, themeButton, whileSeen } from './live.js'
 
 const API = new URL('api/v1/rooms', document.baseURI).pathname
 const AGENTS = ['story', 'asset', 'code', 'deploy', 'orchestrator']
@@ -8,164 +9,153 @@ const LEVELS = ['info', 'success', 'warn', 'error']
 const WORK = { story: 'writes a ghost story', asset: 'draws the house', code: 'writes a tour and runs it', deploy: 'packs it all' }
 const MADE = { story: 'story.md', asset: 'house.svg', code: 'tour.py', deploy: 'room.zip' }
 const FILES = Object.values(MADE)
-const MAX_LINES = 2000
+const LINES = ['line', 'lines']
+const HEARTBEAT = 30_000 // ms, as documented
 
 const tokens = new Tokens(new URL('rooms/dev/token', document.baseURI).pathname)
-const shown = { levels: new Set(LEVELS), agent: '', text: '' }
+const wanted = { levels: new Set(LEVELS), agent: '', text: '' }
+const banner = new Banner(byId('banner'), LINES)
+const log = new Feed({
+  box: byId('log'),
+  list: byId('lines'),
+  below: byId('below'),
+  summary: byId('summary'),
+  names: LINES,
+  draw: (line) => (line.reason ? make('li', 'gap', `Older lines are no longer there (${line.reason})`) : drawLine(line)),
+  isShown,
+  onDrawn: showCounts,
+})
 let room = null // the one looked at
-let live = null
-let lines = [] // { log, element }
+let client = null
+let levels = {} // how many lines of each
 let offered = new Set() // its files
-let away = null // lines that were there when the connection was lost
+let began = null // when the stream began: by the server's clock, and by ours
+let last = null // the last line, and when it came
 
 const get = async (path = '') => (await call(API + path, { tokens })).json()
 
 // -- one room ------------------------------------------------------------------------------------------------------------
 
 async function look(id) {
-  live?.close()
-  try {
-    room = await get(`/${encodeURIComponent(id)}`)
-  } catch (error) {
-    return say('bad', error.message)
-  }
+  const found = await get(`/${encodeURIComponent(id)}`)
+  client?.close()
+  room = found
   history.replaceState(null, '', `#${room.id}`)
-  lines = []
-  offered = new Set()
-  away = null
-  byId('lines').replaceChildren()
-  byId('empty').hidden = false
-  byId('picture').hidden = true
-  byId('nothing').hidden = false
-  byId('story').textContent = ''
-  byId('files').replaceChildren()
+  clear()
   byId('room-title').textContent = room.title
   byId('room-about').textContent = [`room ${room.id}`, ...(room.words.length ? [`words: ${room.words.join(', ')}`] : [])].join(' · ')
   drawStages()
   showStatus()
-  markCurrent()
-  live = new Live({
-    path: `${API}/${room.id}/logs`,
-    query: { since: 'all' },
-    token: tokens.get,
-    types: ['connected', 'log', 'heartbeat', 'reset'],
-    onState,
-    onEvent: (type, data, event) => {
-      if (type === 'log') take(data, event.lastEventId)
-      if (type === 'reset') gap(`Older lines are no longer there (${data.reason})`)
-    },
-  })
-  live.open()
-}
-
-function onState(state) {
-  showState(byId('state'), state)
-  if (state === 'waiting' && away === null && lines.length) {
-    away = lines.length
-    say('warn', 'The connection is lost. It comes back by itself, and no line will be missing.')
-  }
-  if (state === 'open' && away !== null) setTimeout(welcome, 400)
-}
-
-function welcome() {
-  if (away === null) return
-  const missed = lines.length - away
-  say('good', missed ? `Back. ${missed} ${missed === 1 ? 'line was' : 'lines were'} caught up with.` : 'Back. Nothing was missed.')
-  away = null
-  setTimeout(() => say(''), 6000)
   refresh()
+  follow()
 }
 
-function say(look, text = '') {
-  byId('banner').textContent = text
-  byId('banner').className = `banner ${look}`
-  byId('banner').hidden = !text
+function clear() {
+  banner.begin()
+  levels = Object.fromEntries(LEVELS.map((level) => [level, 0]))
+  offered = new Set()
+  began = last = null
+  log.clear()
+  byId('picture').hidden = true
+  byId('nothing').hidden = false
+  byId('story').textContent = ''
+  byId('files').replaceChildren()
+}
+
+/** The whole log, and then whatever comes. Streamed while that works, polled while it does not. */
+function follow() {
+  const mine = createClient({
+    url: `${API}/${room.id}/logs?since=all`,
+    token: ({ reason }) => tokens.get(reason !== 'connect'),
+    silence: 2.5 * HEARTBEAT,
+    probeEvery: 5000,
+  })
+  mine.on('connected', ({ data }) => {
+    began = data.timestamp && { there: Date.parse(data.timestamp), here: Date.now() }
+    showCounts()
+  })
+  mine.on('log', ({ data, id }) => take(data, id))
+  mine.onReset(({ reason }) => log.add({ reason }))
+  mine.onStatus((status) => {
+    showState(byId('state'), status.state)
+    banner.onStatus(mine, status, refresh)
+  })
+  client = mine
+  client.connect()
+}
+
+function take(data, id) {
+  banner.heard()
+  levels[data.level] += 1
+  last = { id, timestamp: Date.parse(data.timestamp), at: Date.now() }
+  log.add({ ...data, message: String(data.message), id })
+  if (data.agentType === 'orchestrator') progress(data)
+  else if (data.level === 'success' && data.metadata?.file) offer(data.metadata.file)
 }
 
 // -- the log -------------------------------------------------------------------------------------------------------------
 
-function take(log, id) {
-  const element = line(log)
-  element.dataset.id = id
-  lines.push({ log, element })
-  byId('empty').hidden = true
-  byId('lines').append(element)
-  if (lines.length > MAX_LINES) lines.shift().element.remove()
-  element.hidden = !isShown(log)
-  if (log.agentType === 'orchestrator') progress(log)
-  else if (log.level === 'success' && log.metadata?.file) offer(log.metadata.file)
-  settle()
-}
-
-let settling = 0
-
-/** Counts and scrolls once per picture, however many lines came: a replay brings thousands. */
-function settle() {
-  settling ||= requestAnimationFrame(() => {
-    settling = 0
-    countLines()
-    if (byId('follow').checked) byId('log').scrollTop = byId('log').scrollHeight
-  })
-}
-
-function line({ timestamp, agentType, level, message, metadata }) {
-  const time = make('time', '', new Date(timestamp).toLocaleTimeString([], { hour12: false }))
+function drawLine({ id, timestamp, agentType, level, message, metadata }) {
+  const time = make('time', '', clock(timestamp))
   time.dateTime = timestamp
   const said = make('span', 'message', message)
   const facts = Object.entries(metadata ?? {}).filter(([name, value]) => !isSaid(name, value, message))
   if (facts.length) said.append(make('span', 'meta', ...facts.map(([name, value]) => make('span', '', `${name} ${brief(value)}`))))
-  const element = make('li', `line new ${level}`, time, make('span', `agent ${agentType}`, agentType), said)
+  const element = make('li', `line ${level}`, time, make('span', `agent ${agentType}`, agentType), said)
   element.title = `${timestamp} ${level}`
+  element.dataset.id = id
   return element
 }
 
 /** Whether the message says it anyway, or it is for programs only. */
 const isSaid = (name, value, message) =>
-  ['agent', 'state', 'finished'].includes(name) || (name === 'attempt' && value === 1) || message.includes(brief(value))
+  name === 'agent' || name === 'state' || name === 'finished' || typeof value === 'boolean' || message.includes(brief(value))
 
 function brief(value) {
   const text = typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ') : JSON.stringify(value)
   return text.length > 40 ? `${text.slice(0, 39)}…` : text
 }
 
-function gap(text) {
-  byId('lines').append(make('li', 'gap', text))
+function isShown({ reason, level, agentType, message, metadata }) {
+  const { levels, agent, text } = wanted
+  if (reason) return true
+  if (!levels.has(level) || (agent && agent !== agentType)) return false
+  return !text || `${message} ${JSON.stringify(metadata ?? '')}`.toLowerCase().includes(text)
 }
 
-const isShown = ({ level, agentType, message, metadata }) =>
-  shown.levels.has(level) &&
-  (!shown.agent || shown.agent === agentType) &&
-  (!shown.text || `${message} ${JSON.stringify(metadata ?? '')}`.toLowerCase().includes(shown.text))
-
-function filter() {
-  for (const { log, element } of lines) element.hidden = !isShown(log)
-  countLines()
+function showCounts() {
+  const kept = log.rows.length
+  const all = some(kept, LINES)
+  const shown = log.visible === kept ? all : `${log.visible.toLocaleString()} of ${all}`
+  byId('count').textContent = log.dropped ? `${shown}, the last of ${(kept + log.dropped).toLocaleString()}` : shown
+  byId('empty').hidden = log.visible > 0
+  byId('empty').textContent = kept ? 'No line is like that.' : began ? 'Nobody has said anything yet.' : 'Asking for the log …'
+  for (const level of LEVELS) byId(`level-${level}`).lastChild.textContent = (levels[level] ?? 0).toLocaleString()
+  byId('cursor').textContent = last?.id ?? '–'
+  byId('lag').textContent = lag()
 }
 
-function countLines() {
-  const visible = lines.filter(({ log }) => isShown(log)).length
-  const all = `${lines.length} ${lines.length === 1 ? 'line' : 'lines'}`
-  byId('count').textContent = visible === lines.length ? all : `${visible} of ${all}`
-  for (const level of LEVELS) {
-    byId(`level-${level}`).textContent = `${level} ${lines.filter(({ log }) => log.level === level).length}`
-  }
+/** How long the last line took, if it came while we listened. The server's clock may be another one than ours. */
+function lag() {
+  if (!last || !began || last.timestamp < began.there) return '–'
+  return `${Math.max(1, last.at - began.here - (last.timestamp - began.there))} ms`
 }
 
 // -- the agents and what they make ---------------------------------------------------------------------------------------
 
 function drawStages() {
-  byId('stages').replaceChildren(
-    ...AGENTS.slice(0, 4).map((agent) => {
-      const stage = make('li', '', make('strong', '', agent), make('small', '', WORK[agent]))
-      stage.id = `stage-${agent}`
-      return stage
-    }),
-  )
+  const stage = (agent) => {
+    const made = make('li', '', make('strong', `agent ${agent}`, agent), make('small', '', WORK[agent]))
+    made.id = `stage-${agent}`
+    return made
+  }
+  byId('stages').replaceChildren(...AGENTS.slice(0, 4).map(stage))
+  showProgress()
 }
 
 function progress({ metadata }) {
   const { agent, state, attempt, seconds, finished = [] } = metadata ?? {}
-  for (const each of finished) {
+  for (const each of finished.filter((each) => MADE[each])) {
     byId(`stage-${each}`).className = 'done'
     offer(MADE[each])
   }
@@ -179,6 +169,13 @@ function progress({ metadata }) {
     showStatus()
     refresh()
   }
+  showProgress()
+}
+
+function showProgress() {
+  const done = byId('stages').querySelectorAll('.done').length
+  byId('progress').value = done
+  byId('finished').textContent = `${done} of ${AGENTS.length - 1} agents have finished`
 }
 
 function showStatus() {
@@ -214,33 +211,19 @@ async function refresh() {
   const rooms = await get().catch(() => null)
   if (!rooms) return [] // the server is away: what is shown stays
   byId('no-rooms').hidden = rooms.length > 0
-  byId('list').replaceChildren(
-    ...rooms.map((each) => {
-      const time = new Date(each.createdAt).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hour12: false })
-      const name = make('span', '', make('strong', '', each.title), make('small', '', `${each.status} · ${time}`))
-      const button = make('button', '', make('span', 'dot'), name)
-      button.type = 'button'
-      button.dataset.id = each.id
-      button.addEventListener('click', () => look(each.id))
-      return make('li', each.status, button)
-    }),
-  )
-  markCurrent()
+  const choices = rooms.map(({ id, title, status, createdAt }) => ({ id, title, look: status, note: `${status} · ${clock(createdAt).slice(0, 5)}` }))
+  showChoices(byId('list'), choices, room?.id, (id) => attempt(() => look(id)))
   return rooms
-}
-
-function markCurrent() {
-  for (const button of byId('list').querySelectorAll('button')) {
-    button.setAttribute('aria-current', String(button.dataset.id === room?.id))
-  }
 }
 
 async function create(title, words) {
   const body = { words, ...(title && { title }) }
   const made = await (await call(API, { tokens, body })).json()
-  await refresh()
   await look(made.id)
 }
+
+/** Do something, and say so if it is refused. */
+const attempt = (action) => action().catch((error) => banner.say('bad', error.message))
 
 byId('new').addEventListener('submit', async (event) => {
   event.preventDefault()
@@ -257,42 +240,36 @@ byId('new').addEventListener('submit', async (event) => {
 // -- start ---------------------------------------------------------------------------------------------------------------
 
 for (const level of LEVELS) {
-  const button = make('button', level, level)
+  const button = make('button', level, `${level} `, make('span', '', '0'))
   button.type = 'button'
   button.id = `level-${level}`
   button.setAttribute('aria-pressed', 'true')
   button.addEventListener('click', () => {
-    if (!shown.levels.delete(level)) shown.levels.add(level)
-    button.setAttribute('aria-pressed', String(shown.levels.has(level)))
-    filter()
+    if (!wanted.levels.delete(level)) wanted.levels.add(level)
+    button.setAttribute('aria-pressed', String(wanted.levels.has(level)))
+    log.filter()
   })
   byId('levels').append(button)
 }
 for (const agent of AGENTS) byId('agent').append(make('option', '', agent))
 byId('agent').addEventListener('change', () => {
-  shown.agent = byId('agent').value
-  filter()
+  wanted.agent = byId('agent').value
+  log.filter()
 })
 byId('search').addEventListener('input', () => {
-  shown.text = byId('search').value.toLowerCase()
-  filter()
-})
-byId('log').addEventListener('wheel', () => {
-  const log = byId('log')
-  byId('follow').checked = log.scrollTop + log.clientHeight > log.scrollHeight - 80
+  wanted.text = byId('search').value.toLowerCase()
+  log.filter()
 })
 themeButton(byId('theme'))
 drawStages()
-countLines()
+showCounts()
+whileSeen(() => (client ? [client] : []))
 setInterval(() => document.hidden || refresh(), 10_000)
 
-try {
+await attempt(async () => {
   await tokens.get()
   const rooms = await refresh()
-  const wanted = location.hash.slice(1)
-  if (wanted) await look(wanted)
-  else if (rooms.length) await look(rooms[0].id)
+  const asked = rooms.find(({ id }) => id === location.hash.slice(1)) ?? rooms[0]
+  if (asked) await look(asked.id)
   else await create('', [])
-} catch (error) {
-  say('bad', error.message)
-}
+})

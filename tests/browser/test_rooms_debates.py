@@ -195,8 +195,8 @@ async def test_the_rooms_page_survives_its_server(tmp_path: Path, visit: Open) -
 
 
 async def test_the_rooms_page_gets_another_token(tmp_path: Path, visit: Open) -> None:
-    """A server that no longer accepts the page's token answers 401, after which an EventSource gives up. The page opens
-    another one with a new token, from where it was."""
+    """A server that no longer accepts the page's token answers 401. The page gets another one, and goes on from where it
+    was."""
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(rooms_in(tmp_path, pace=0))
         page = await visit(f"{server.url}/rooms")

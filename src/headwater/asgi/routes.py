@@ -11,10 +11,16 @@ from typing import Final, NamedTuple
 from starlette.responses import RedirectResponse, Response
 
 from headwater.asgi import admin, health, metrics, publish, subscribe, tickets
+from headwater.asgi.dashboard import explaining, looking
 from headwater.asgi.site import Access, Call, Route
 from headwater.errors import NotFound
 
-FILES: Final = ("playground.html", "playground.js", "playground.css", "style.css", "client.js", "icon.svg")
+FILES: Final = (
+    *("style.css", "parts.js", "client.js", "icon.svg"),
+    *("playground.html", "playground.js", "playground.css"),
+    *("dashboard.html", "dashboard.js", "dashboard.css", "dashboard-figures.js", "dashboard-charts.js"),
+    *("dashboard-lists.js", "dashboard-look.js", "dashboard-explain.js", "dashboard-session.js"),
+)
 """Files of `headwater/web` that are served."""
 
 
@@ -26,6 +32,11 @@ async def home(call: Call) -> Response:
 async def playground(call: Call) -> Response:
     """The playground's page."""
     return call.site.pages.response("playground.html", call.scope)
+
+
+async def dashboard(call: Call) -> Response:
+    """The dashboard's page."""
+    return call.site.pages.response("dashboard.html", call.scope)
 
 
 async def client(call: Call) -> Response:
@@ -61,10 +72,24 @@ ROUTES: Final = tuple(
         ("GET", "/stats", admin.stats, _ADMIN, "getStatistics", "The hub's numbers, as JSON"),
         ("GET", "/streams", admin.streams, _ADMIN, "listStreams", "List open streams"),
         ("DELETE", "/streams/{id}", admin.close_stream, _ADMIN, "closeStream", "End a stream"),
+        (
+            "GET",
+            "/dashboard/events",
+            looking.events,
+            _ADMIN,
+            "watch",
+            "Stream or poll a sample of the numbers a second",
+        ),
+        ("GET", "/dashboard/streams", looking.streams, _ADMIN, "surveyStreams", "The first of many streams"),
+        ("GET", "/dashboard/streams/{id}", looking.stream, _ADMIN, "lookAtStream", "One stream"),
+        ("GET", "/dashboard/channels", looking.channels, _ADMIN, "surveyChannels", "The first of many channels"),
+        ("GET", "/dashboard/channels/{channel}", looking.channel, _ADMIN, "lookAtChannel", "One channel"),
+        ("POST", "/dashboard/explain", explaining.explain, _ADMIN, "explain", "Why somebody gets an event or not"),
         ("GET", "/metrics", metrics.metrics, _ANYONE, "getMetrics", "The hub's numbers, for Prometheus"),
         ("GET", "/healthz", health.alive, _ANYONE, "isAlive", "Whether the process answers"),
         ("GET", "/readyz", health.ready, _ANYONE, "isReady", "Whether published events would arrive"),
         ("GET", "/playground", playground, _ANYONE, "getPlayground", "A page to try the hub with"),
+        ("GET", "/dashboard", dashboard, _ANYONE, "getDashboard", "A page to see the hub at work with"),
         ("GET", "/client.js", client, _ANYONE, "getClient", "The browser client, an ES module"),
         ("GET", "/assets/{file}", asset, _ANYONE, "getAsset", "Styles and scripts of the pages"),
         ("GET", "/openapi.json", openapi, _ANYONE, "getOpenapi", "This description"),
