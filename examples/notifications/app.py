@@ -32,6 +32,12 @@ from headwater import Hub, Principal
 
 PAGE: Final = "/notifications"
 FOLDER: Final = Path(__file__).parent
+FILES: Final = (
+    *(FOLDER / name for name in ("person.js", "list.js", "bell.js")),
+    *(WEB / "client.js", FOLDER.parents[1] / "js" / "notifications.js"),
+)
+"""What the page asks for besides its own files; the last one is the npm package's, as it is."""
+
 SCHEMA: Final = "".join(each.SCHEMA for each in (outbox, keys, users, inbox, announcements, runs))
 
 
@@ -96,7 +102,7 @@ def router(hub: Hub, settings: Settings) -> APIRouter:
     api.add_own(routes, callers, center.ledger)
     api.add_workflows(routes, callers, center.ledger, center.runner)
     routes.include_router(development(hub, settings, PAGE))
-    routes.include_router(page(PAGE, FOLDER, WEB / "client.js"))
+    routes.include_router(page(PAGE, FOLDER, *FILES))
     return routes
 
 

@@ -156,11 +156,9 @@ def compress(bench: Bench) -> str:
 
 def clear_out(bench: Bench) -> str:
     """Remove archives that are too many."""
-    old = archives_of(bench.archives)[:-KEPT]
-    for path in old:
+    for path in archives_of(bench.archives)[:-KEPT]:
         path.unlink()
-    kept = len(archives_of(bench.archives))
-    return f"{bench.archive.name}; {kept} archive{'s are' if kept > 1 else ' is'} kept"
+    return f"{_files(len(bench.sums))} in {bench.archive.name}"
 
 
 def find_archive(bench: Bench) -> str:
