@@ -98,6 +98,7 @@ class Stream:
 
     __slots__ = (
         "address",  # the client's address, for limits and logs
+        "began",  # the seq after which it was given everything: where it began, or was told that it missed something
         "bytes_base",  # with view counters: bytes written = own + view's since it went live
         "comment_heartbeat",  # the comment line that is its heartbeat; empty if it gets events
         "due",  # the wheel's tick at which something is due for it
@@ -127,7 +128,7 @@ class Stream:
         self.writer = writer
         self.write = writer.write
         self.principal_id = principal_id
-        self.position = position
+        self.position = self.began = position
         self.state = State.REPLAYING
         self.address = ""
         self.view: Any = None

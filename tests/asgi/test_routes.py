@@ -21,7 +21,8 @@ def test_the_table_is_unambiguous() -> None:
 def test_what_is_open_to_everyone_is_a_short_list() -> None:
     """Whoever adds a route has to think of it here."""
     assert {route.path for route in ROUTES if route.access is Access.ANYONE} == {
-        *("/metrics", "/healthz", "/readyz", "/playground", "/client.js", "/assets/{file}", "/openapi.json", "/")
+        *("/metrics", "/healthz", "/readyz", "/playground", "/dashboard", "/client.js", "/assets/{file}"),
+        *("/openapi.json", "/"),
     }
 
 
@@ -68,6 +69,6 @@ async def test_routes_that_only_hand_out_files() -> None:
     async with serving() as site:
         statuses = {
             path: (await site.get(path)).status
-            for path in ("/", "/playground", "/client.js", "/assets/icon.svg", "/openapi.json")
+            for path in ("/", "/playground", "/dashboard", "/client.js", "/assets/icon.svg", "/openapi.json")
         }
         assert set(statuses.values()) == {200, 303}

@@ -74,6 +74,14 @@ class Gate:
         self._check_page(scope)
         return Caller(EVERYTHING, credentials)
 
+    async def principal_of(self, token: str) -> Principal:
+        """Who a token names, for somebody who asks about it. In development mode, where tokens are not looked at, everybody.
+
+        Raises:
+            NotAuthenticated: the hub would not accept it. Unavailable: nobody can tell now.
+        """
+        return EVERYTHING if self._verifier is None else await self._verifier.principal(token)
+
     def _find(self, scope: Scope, query: Sequence[tuple[str, str]]) -> Credentials:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         wanted = self._cookie_name

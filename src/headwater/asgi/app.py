@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headwater.asgi.access import Gate
 from headwater.asgi.body import check_length
 from headwater.asgi.cors import Cors, Headers
+from headwater.asgi.dashboard.board import Board
 from headwater.asgi.health import PROBE_TTL
 from headwater.asgi.limits import Limiter, Limits, exceeds
 from headwater.asgi.metrics import registry_of
@@ -89,6 +90,7 @@ def create_app(
         pages=Pages(FILES),
         registry=registry_of(hub, limiter),
         probes=SingleFlight(ttl=PROBE_TTL),
+        board=Board(hub, limiter),
         document=document(ROUTES, limiter.limits, cookie_name=cookie_name),
         body_time=body_time,
     )

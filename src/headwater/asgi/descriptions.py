@@ -6,18 +6,28 @@ described here to the application and compares the answers.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from headwater.asgi.admin import MAX_LISTED, ListedChannel
+from headwater.asgi.dashboard.board import Snapshot
+from headwater.asgi.dashboard.explaining import Question
+from headwater.asgi.dashboard.looking import MAX_ROWS, MAX_SEARCH, ROWS, ShownChannel
 from headwater.asgi.poll import MAX_WAIT, PollAnswer
 from headwater.asgi.problems import Problem
 from headwater.asgi.publish import Incoming
 from headwater.hub import Statistics, StreamInfo
+from headwater.hub.explain import Verdict
+from headwater.hub.facts import StreamFacts
 from headwater.hub.start import MAX_LAST
+from headwater.hub.survey import ChannelOrder, ChannelSurvey, StreamOrder, StreamSurvey
 
 Json = dict[str, Any]
 
-SCHEMAS: Final = (Incoming, ListedChannel, PollAnswer, Problem, Statistics, StreamInfo)
+SCHEMAS: Final = (
+    *(Incoming, ListedChannel, PollAnswer, Problem, Statistics, StreamInfo),
+    *(Snapshot, StreamSurvey, StreamFacts, ChannelSurvey, ShownChannel, Question, Verdict),
+)
 """Types that become the document's schemas, so that these cannot differ from the code."""
 
 
@@ -117,7 +127,15 @@ _LIMIT: Final = _in(
     "How many at most.",
     {"type": "integer", "minimum": 1, "maximum": MAX_LISTED, "default": MAX_LISTED},
 )
+_ROWS: Final = _in(
+    "query", "limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": ROWS}
+)
+_CUT: Final = f"{MAX_SEARCH} characters at most."
 _MORE: Json = {"type": "boolean", "description": "Whether there may be more than these."}
+
+
+def _order(orders: type[StrEnum]) -> Json:
+    return _in("query", "order", "What comes first.", {"enum": list(orders), "default": next(iter(orders))})
 
 
 def _page(text: str, media: str) -> Json:
@@ -221,6 +239,50 @@ OPERATIONS: Final[dict[str, Operation]] = {
         (_in("path", "id", "As GET /streams has it.", required=True),),
         errors=(401, 403, 404, 503),
     ),
+    "watch": Operation(
+        "The events are Headwater's own: once a second one of the type `sample`, whose data is a `Snapshot`. Begins with "
+        "those of the last ten minutes. They are this process's, in a log in its memory, with ids of their own.",
+        _READ,
+        _READING,
+        errors=(400, 401, 403, 406, 429, 503),
+    ),
+    "surveyStreams": Operation(
+        "The first streams of this process in some order, and how many match. An answer may be a second old: it is shared "
+        "among all who ask the same.",
+        {"200": _answer("The streams.", application__json=ref(StreamSurvey))},
+        (
+            _order(StreamOrder),
+            _in("query", "search", f"Text in the principal, the address or a channel; or `#` and an id. {_CUT}"),
+            _in("query", "channel", f"Only streams that read this one. {_CUT}"),
+            _ROWS,
+        ),
+        errors=(400, 401, 403, 503),
+    ),
+    "lookAtStream": Operation(
+        "More of a stream than lists have.",
+        {"200": _answer("The stream.", application__json=ref(StreamFacts))},
+        (_in("path", "id", "As the lists have it.", required=True),),
+        errors=(401, 403, 404, 503),
+    ),
+    "surveyChannels": Operation(
+        "The first channels that this process follows in some order, and if there is room, others that have events. Shared "
+        "for a second, like the streams.",
+        {"200": _answer("The channels.", application__json=ref(ChannelSurvey))},
+        (_order(ChannelOrder), _in("query", "prefix", f"What the names begin with. {_CUT}"), _ROWS),
+        errors=(400, 401, 403, 503),
+    ),
+    "lookAtChannel": Operation(
+        "With its newest events. What they say you see only as far as your own grants and permissions go.",
+        {"200": _answer("The channel.", application__json=ref(ShownChannel))},
+        (_in("path", "channel", "The channel. Slashes may stand as they are.", _CHANNEL, required=True),),
+        errors=(400, 401, 403, 503),
+    ),
+    "explain": Operation(
+        "Goes through the decisions that delivery makes, by the same code, and says what each comes to. Changes nothing.",
+        {"200": _answer("The verdict.", application__json=ref(Verdict))},
+        body={"required": True, "content": {"application/json": {"schema": ref(Question)}}},
+        errors=(400, 401, 403, 404, 408, 503),
+    ),
     "getMetrics": Operation(
         "Prometheus' text format, or OpenMetrics if the Accept header has it. Numbers and reasons only, no names of "
         "channels or people.",
@@ -239,6 +301,11 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "getPlayground": Operation(
         "Subscribe, publish, see the raw frames, cut and restore the connection.", _page("A page.", "text/html")
+    ),
+    "getDashboard": Operation(
+        "What the hub does, live; look into a channel or a stream, close one, ask why somebody got an event or did not. It "
+        "asks for a token.",
+        _page("A page.", "text/html"),
     ),
     "getClient": Operation("Import it in a page: see docs/reference/http.md.", _page("A script.", "text/javascript")),
     "getAsset": Operation(

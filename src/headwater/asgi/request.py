@@ -88,15 +88,20 @@ def start_of(scope: Scope, query: Sequence[tuple[str, str]], default: str = "now
     if cursor := (header_of(scope, b"last-event-id") or fields.get("lastEventId")):
         return After(cursor)
     if since := fields.get("since"):
-        return _since(since)
+        return since_of(since)
     if last := fields.get("last"):
         if not (last.isascii() and last.isdigit() and len(last) < 10):
             raise InvalidCursor(f"last={last[:40]!r} cannot be read", expected="a number of events")
         return Last(int(last))
-    return _since(default)
+    return since_of(default)
 
 
-def _since(since: str) -> Start:
+def since_of(since: str) -> Start:
+    """What the `since` of a query asks for.
+
+    Raises:
+        InvalidCursor: it cannot be read.
+    """
     if since == "now":
         return Now()
     if since == "all":

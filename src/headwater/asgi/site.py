@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope
 from headwater.asgi.access import Caller, Gate
 from headwater.asgi.body import check_length, read_body
 from headwater.asgi.cors import Cors
+from headwater.asgi.dashboard.board import Board
 from headwater.asgi.limits import Limiter
 from headwater.asgi.pages import Pages
 from headwater.auth import TicketOffice
@@ -41,6 +42,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         pages: files for people's browsers.
         registry: what /metrics shows.
         probes: shares and keeps the outcome of readiness probes; None is a success.
+        board: what the dashboard is fed by.
         document: the OpenAPI document, as JSON.
         body_time: seconds that a request's body may take.
     """
@@ -53,6 +55,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     pages: Pages
     registry: CollectorRegistry
     probes: SingleFlight[HeadwaterError | None]
+    board: Board
     document: bytes
     body_time: float
 

@@ -23,18 +23,18 @@ from headwater.hub import Subscription
 
 async def subscribe(call: Call) -> Response:
     """The channels that the query names."""
-    with _place(call) as lease:
+    with place(call) as lease:
         return _response(call, lease, channels_of(call.query, call.site.limiter.limits.max_channels_per_stream))
 
 
 async def subscribe_one(call: Call) -> Response:
     """The channel that the path names."""
-    with _place(call) as lease:
+    with place(call) as lease:
         return _response(call, lease, [check_channel(call.rest, own=True)])
 
 
 @contextmanager
-def _place(call: Call) -> Iterator[Lease]:
+def place(call: Call) -> Iterator[Lease]:
     """Lend a place for a stream; take it back at once if no response comes of it."""
     lease = call.site.limiter.connect(address_of(call.scope) or None, call.principal.id)
     try:

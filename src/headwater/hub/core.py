@@ -30,6 +30,7 @@ from headwater.hub.probe import probe
 from headwater.hub.publishing import Publishing
 from headwater.hub.reading import Reader
 from headwater.hub.registry import Channel, Registry
+from headwater.hub.sampling import Sampler
 from headwater.hub.start import Beginning, Locator, asks_for_what_is_left
 from headwater.hub.statistics import Statistics, StreamInfo, statistics_of, stream_info
 from headwater.hub.streams import Streams
@@ -87,7 +88,7 @@ class Hub(Publishing):
         self._observers = Observers(self.spawn)
         self._opened = 0
         self._swept_at = 0.0
-        self._wall = wall
+        self.wall = wall
         self._clock = clock
 
     # -- life ------------------------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ class Hub(Publishing):
         head = await self.broker.open(self)
         if head.epoch != self.fanout.epoch or head.seq > self.fanout.received:  # the feed may have begun already
             self.fanout.restart(head)
-        self._drained: asyncio.Future[None] = loop.create_future()
+        self.parting: asyncio.Future[None] = loop.create_future()  # done once no more streams may begin
         self.is_draining = False
         self._loop = loop
         self._timer = loop.call_later(RESOLUTION, self._tick)
@@ -113,7 +114,7 @@ class Hub(Publishing):
     def _wire(self, loop: asyncio.AbstractEventLoop) -> None:
         ring_events, ring_bytes, max_replay = self._bounds
         self.registry = Registry(ring_events=ring_events, ring_bytes=ring_bytes)
-        self.fanout = Fanout(self.registry, self._broken, loop=loop, clock=self._clock, wall=self._wall)
+        self.fanout = Fanout(self.registry, self._broken, loop=loop, clock=self._clock, wall=self.wall)
         self.following = Following(self.registry, self.fanout, self.broker, loop=loop, spawn=self.spawn)
         self.streams = Streams(
             self.registry,
@@ -123,9 +124,10 @@ class Hub(Publishing):
             opened=self._stream_opened,
             closed=self._stream_closed,
             loop=loop,
-            wall=self._wall,
+            wall=self.wall,
         )
         self._reader = Reader(self.broker, self.fanout)
+        self.sampler = Sampler(self.statistics, self.wall, loop.time())
         self._locator = Locator(self.broker, self.fanout)
         self.handoff = self.streams.handoff = Handoff(
             self.fanout,
@@ -166,8 +168,8 @@ class Hub(Publishing):
         """
         self.check_running()
         self.is_draining = True
-        if not self._drained.done():
-            self._drained.set_result(None)
+        if not self.parting.done():
+            self.parting.set_result(None)
         spread = max(MIN_SPREAD, len(self.streams.open) * SPREAD)
         for count, stream in enumerate(tuple(self.streams.open.values()), 1):
             self.streams.close(stream, CloseReason.DRAIN, retry=_time_to_return(spread))
@@ -179,6 +181,7 @@ class Hub(Publishing):
         now = self.loop.time()
         self._timer = self.loop.call_later(RESOLUTION, self._tick)
         self.streams.tick(now)
+        self.sampler.tick(now, self.latency)
         if now - self._swept_at >= SWEEP:
             self._swept_at = now
             for view in self.registry.views:
@@ -230,7 +233,7 @@ class Hub(Publishing):
         channels, beginning = await self._reach(subscription)
         opening: Opening | None = None
         try:
-            opening = Opening(self.streams, self.fanout, subscription, channels, beginning, draining=self._drained)
+            opening = Opening(self.streams, self.fanout, subscription, channels, beginning, draining=self.parting)
             yield opening
         finally:
             if opening is None or not opening.is_attached:
@@ -242,19 +245,19 @@ class Hub(Publishing):
         try:
             poller = Poller(self.fanout, self._reader, channels, subscription.principal.permissions)
             forgiven = FORGIVEN if asks_for_what_is_left(subscription.start) else 0
-            return await poller.poll(beginning, wait, self._drained, forgiven=forgiven)
+            return await poller.poll(beginning, wait, self.parting, forgiven=forgiven)
         finally:
             self.following.release(channels)
 
     async def _reach(self, subscription: Subscription) -> tuple[list[Channel], Beginning]:
         """Follow the channels, for the caller to release, and find the beginning."""
         self.check_running()
-        draining = self._drained
+        draining = self.parting
         check_open(draining)
         channels = await self.following.acquire(subscription.channels)
         try:
             names = [channel.name for channel in channels]
-            now = int(self._wall() * 1000)
+            now = int(self.wall() * 1000)
             beginning = await self._locator.locate(subscription.start, names, subscription.principal.permissions, now)
             check_open(draining)  # a hub that was stopped meanwhile may even run again, with other channels
         except BaseException:

@@ -53,6 +53,7 @@ class Handoff:
         max_replay: int,
     ) -> None:
         self.replayed = 0  # events written by catching up
+        self.live = 0  # streams that the fan-out writes to
         self._fanout = fanout
         self._reader = reader
         self._loop = loop
@@ -86,6 +87,7 @@ class Handoff:
     def _go_live(self, stream: Stream, view: View) -> None:
         stream.happen(Happening.CAUGHT_UP)
         view.live.add(stream)
+        self.live += 1
         stream.origin = -1
         stream.bytes_base -= view.bytes_out
         stream.events_base -= view.events_out
@@ -94,6 +96,7 @@ class Handoff:
         """Take a stream out of the live set, with everything up to the fan-out's position written."""
         view: View = stream.view
         view.live.discard(stream)
+        self.live -= 1
         stream.position = self._fanout.position
         stream.bytes_base += view.bytes_out
         stream.events_base += view.events_out

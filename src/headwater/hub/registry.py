@@ -91,6 +91,11 @@ class Registry:
         """All views that have streams."""
         return iter(self._views.values())
 
+    @property
+    def view_count(self) -> int:
+        """How many views have streams."""
+        return len(self._views)
+
     def add_channel(self, name: str, floor: int) -> Channel:
         """Begin to keep a channel whose ring is complete after `floor`."""
         channel = Channel(name, Ring(floor, max_events=self._ring_events, budget=self.budget))

@@ -182,6 +182,22 @@ class Ring:
             self._budget.used += frame.size
         self.floor = after
 
+    @property
+    def newest(self) -> int | None:
+        """When its newest event was accepted, in milliseconds of Unix time; None if it holds none."""
+        return self._frames[-1].event.time if self._frames else None
+
+    def pace(self, since: int, now: int) -> float:
+        """Events per second between two times (milliseconds of Unix time). If the ring does not reach back that far, as
+        far as it does."""
+        count, first = 0, since
+        for frame in reversed(self._frames):
+            if frame.event.time < since:
+                break
+            count, first = count + 1, frame.event.time
+        span = now - (first if count == self._max_events else since)
+        return 1000 * count / max(1000, span)
+
     def after(self, seq: int, until: int) -> list[Frame]:
         """Its frames with seq < frame.seq <= until. Complete only if `seq` is not below the floor."""
         frames = self._frames

@@ -57,6 +57,7 @@ class Streams:
         self.ended: Counter[CloseReason] = Counter()
         self.resets: Counter[ResetReason] = Counter()
         self.lagged = 0  # times a socket was full
+        self.lagging = 0  # streams whose socket is full now
         self.finishing: set[Stream] = set()  # closed, with bytes still on their way
         self.handoff: Handoff  # set by the hub: the two know each other
         self._registry = registry
@@ -103,6 +104,7 @@ class Streams:
         self._last_id += 1
         principal = subscription.principal
         stream = Stream(self._last_id, writer, principal_id=principal.id, position=beginning.seq)
+        stream.began = beginning.seq
         stream.reset = beginning.reset
         stream.address = subscription.address
         stream.release = subscription.release
@@ -173,7 +175,7 @@ class Streams:
         """Write the reset a stream is owed; it goes on from the present."""
         stream.reset = None
         self._fanout.flush()
-        stream.position = self._fanout.position
+        stream.position = stream.began = self._fanout.position
         stream.origin = -1
         self.resets[reason] += 1
         self.send(stream, frames.reset(self._fanout.cursor(stream.position), reason))
@@ -206,6 +208,7 @@ class Streams:
         if was_live:
             self.handoff.leave_live(stream)
         self.lagged += 1
+        self.lagging += 1
         stream.lag_from = self._fanout.received
         stream.lag_deadline = self._loop.time() + self._timing.max_lag
         self._wheel.schedule(stream)
@@ -214,6 +217,7 @@ class Streams:
         """Its socket takes bytes again: it catches up from the log."""
         if not stream.happen(Happening.DRAINED):
             return
+        self.lagging -= 1
         stream.lag_deadline = INFINITY
         self._wheel.schedule(stream)
         if stream.reset is None and self._fanout.received - stream.lag_from > self._timing.max_lag_events:
@@ -293,6 +297,7 @@ class Streams:
             self.handoff.leave_live(stream)
         if not stream.happen(Happening.ENDED):
             return False
+        self.lagging -= was is State.LAGGING
         del self.open[stream.id]
         self._wheel.remove(stream)
         view: View = stream.view
