@@ -3,14 +3,14 @@
 // Each user has a stream of their own with their own token. Nothing here decides who sees what: the hub does.
 
 import { createClient } from './client.js'
-import { Tokens, byId, call, make, themeButton } from './live.js'
+import { Banner, Tokens, byId, call, clock, make, showState, some, themeButton, whileSeen } from './live.js'
 
 const base = (path) => new URL(path, document.baseURI).pathname
 const API = base('api/v1')
 const USERS = [
-  { role: 'operator', name: 'Olga, operator' },
-  { role: 'developer', name: 'Dan, developer' },
-  { role: 'support', name: 'Sara, support' },
+  { role: 'operator', name: 'Olga' },
+  { role: 'developer', name: 'Dan' },
+  { role: 'support', name: 'Sara' },
 ]
 const PARTS = { servers: 'servers.read', incidents: 'incidents.read', automations: 'automations.read', logs: 'logs.read' }
 const MAX_EVENTS = 60
@@ -20,17 +20,19 @@ const STEP = { OPEN: 'Investigate', INVESTIGATING: 'Resolve', RESOLVED: 'Reopen'
 const LOOK = {
   UNKNOWN: '', SUCCESS: 'good', FAILED: 'bad', OPEN: 'bad', INVESTIGATING: 'warn', RESOLVED: 'good', RUNNING: 'warn busy', COMPLETED: 'good',
 }
-const STATES = { connecting: ['connecting', 'warn busy'], open: ['live', 'good'], waiting: ['reconnecting', 'warn busy'], polling: ['polling', 'warn'], closed: ['paused', ''], failed: ['refused', 'bad'] }
+const MAX_ROWS = 6 // of servers, and of incidents; the rest is counted
 
-const time = (iso) => new Date(iso).toLocaleTimeString([], { hour12: false })
+const banner = new Banner(byId('banner'), ['event', 'events'])
 
 function pill(status) {
   return make('span', `pill ${LOOK[status] ?? ''}`, status.toLowerCase())
 }
 
-function button(text, label, action) {
+/** A button that does something, and does not lose the focus when its row is made anew. */
+function button(key, text, label, action) {
   const made = make('button', 'button quiet', text)
   made.type = 'button'
+  made.dataset.key = key
   made.setAttribute('aria-label', label)
   made.addEventListener('click', () => act(action))
   return made
@@ -38,12 +40,10 @@ function button(text, label, action) {
 
 /** Do something as the operator, and say so if it is refused. */
 async function act(action) {
-  byId('banner').hidden = true
   try {
     await action()
   } catch (error) {
-    byId('banner').textContent = error.message
-    byId('banner').hidden = false
+    banner.say('bad', error.message)
   }
 }
 
@@ -52,14 +52,17 @@ async function act(action) {
 class User {
   constructor({ role, name }) {
     this.role = role
+    this.name = name
     this.held = new Set()
+    this.got = 0 // events
+    this.withheld = new Map() // permissions to how many events asked for them and were not sent
     this.waiting = null // events that came while the state was loaded
     this.rows = { servers: new Map(), incidents: new Map(), automations: new Map() }
     this.card = byId('user').content.firstElementChild.cloneNode(true)
     this.card.classList.add(role)
-    this.card.setAttribute('aria-label', name)
+    this.card.setAttribute('aria-label', `${name}, ${role}`)
     this.part('avatar').textContent = name[0]
-    this.card.querySelector('h2').textContent = name
+    this.card.querySelector('h2').append(name, make('span', 'soft', ` ${role}`))
     byId('users').append(this.card)
     // Streamed while that works, polled while it does not.
     this.client = createClient({
@@ -70,7 +73,10 @@ class User {
     this.client.on('connected', () => this.isLoaded || act(() => this.load()))
     this.client.onReset(() => act(() => this.load()))
     this.client.on('*', ({ data, id }) => this.take(data, id))
-    this.client.onStatus(({ state }) => this.showState(state))
+    this.client.onStatus((status) => {
+      showState(this.part('pill'), status.state)
+      if (role === 'operator') banner.onStatus(this.client, status)
+    })
   }
 
   part(name) {
@@ -90,24 +96,50 @@ class User {
   async start() {
     const claims = JSON.parse(atob((await this.token()).split('.')[1].replaceAll('-', '+').replaceAll('_', '/')))
     this.held = new Set(claims.permissions)
-    this.part('held').textContent = claims.permissions.join(' · ')
     for (const [part, permission] of Object.entries(PARTS)) {
-      const place = this.part(part)
-      place.classList.toggle('locked', !this.can(permission))
-      if (!this.can(permission)) place.lastElementChild.replaceChildren(make('li', 'empty', `needs ${permission}`))
+      if (this.can(permission)) continue
+      this.part(part).classList.add('locked')
+      this.part(part).lastElementChild.replaceWith(this.lock(permission))
     }
+    if (this.can(PARTS.logs)) Object.assign(this.part('logs').lastElementChild, { tabIndex: 0, ariaLabel: `Log, as ${this.name} sees it`, role: 'log' })
     this.client.connect()
   }
 
-  showState(state) {
-    const shown = this.part('pill')
-    const [word, look] = STATES[state] ?? STATES.waiting
-    shown.textContent = word
-    shown.className = `pill ${look}`
+  /** Every permission that somebody holds, in one order: ticked, or struck out. */
+  showHeld(all) {
+    this.part('held').replaceChildren(...all.map((permission) => {
+      const made = make('li', this.can(permission) ? 'yes' : '', make('span', '', permission))
+      made.dataset.permission = permission
+      made.prepend(make('span', 'visually-hidden', this.can(permission) ? 'holds' : 'does not hold'))
+      return made
+    }))
+  }
+
+  /** What stands in the place of what somebody may not see. */
+  lock(permission) {
+    const made = byId('locked').content.firstElementChild.cloneNode(true)
+    made.querySelector('.why').append(`${this.name} does not hold `, make('code', '', permission))
+    made.dataset.permission = permission
+    return made
+  }
+
+  /** Count an event that is on the channel. */
+  count(permissions, total) {
+    const missing = permissions.filter((permission) => !this.can(permission))
+    if (missing.length) {
+      for (const permission of missing) {
+        const count = (this.withheld.get(permission) ?? 0) + 1
+        this.withheld.set(permission, count)
+        const told = this.card.querySelector(`.lock[data-permission="${CSS.escape(permission)}"] .withheld`)
+        if (told) told.textContent = `${some(count, ['event was', 'events were'])} not sent to ${this.name}.`
+      }
+    }
+    this.part('got').textContent = `got ${this.got} of ${some(total, ['event', 'events'])}`
   }
 
   take(event, id) {
-    record(id, event, this.role)
+    record(id, event, this)
+    if (this.role === 'operator') banner.heard()
     if (this.waiting) this.waiting.push(event)
     else this.apply(event)
     if (this.role === 'operator' && !event.type.startsWith('log')) refreshStats()
@@ -152,13 +184,17 @@ class User {
   }
 
   draw(part, changed) {
-    const rows = [...this.rows[part].values()].sort(ORDER[part]).map((row) => DRAW[part](this, row, row.id === changed || row.name === changed))
+    const all = [...this.rows[part].values()].sort(ORDER[part])
+    const rows = all.slice(0, MAX_ROWS).map((row) => DRAW[part](this, row, row.id === changed || row.name === changed))
+    if (all.length > MAX_ROWS) rows.push(make('li', 'empty', `and ${all.length - MAX_ROWS} more`))
     const none = { servers: 'None yet. Add one above.', incidents: 'All is well.' }
+    const focused = this.card.contains(document.activeElement) && document.activeElement.dataset.key
     this.part(part).lastElementChild.replaceChildren(...(rows.length ? rows : [make('li', 'empty', none[part])]))
+    if (focused) this.card.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true })
   }
 
   say(level, source, message, timestamp) {
-    const line = make('li', `line ${level}`, make('time', '', time(timestamp)), make('span', '', `${source}: ${message}`))
+    const line = make('li', `line ${level}`, make('time', '', clock(timestamp)), make('span', '', `${source}: ${message}`))
     const list = this.part('logs').lastElementChild
     list.append(line)
     if (list.children.length > MAX_LINES) list.firstElementChild.remove()
@@ -167,7 +203,7 @@ class User {
 
   tell(message, timestamp) {
     const notice = this.part('told')
-    notice.replaceChildren(make('strong', '', time(timestamp)), ` ${message}`)
+    notice.replaceChildren(make('strong', '', clock(timestamp)), ` ${message}`)
     notice.hidden = false
   }
 }
@@ -193,44 +229,66 @@ const HANDLERS = {
 
 function row(title, note, status, action, isNew) {
   const words = make('div', 'words', make('strong', '', title), make('small', '', note || '\u00a0'))
+  words.title = title
   return make('li', isNew ? 'row new' : 'row', words, ...(status ? [pill(status)] : []), ...(action ? [action] : []))
 }
 
 const DRAW = {
   servers: (user, { id, name, host, status, message }, isNew) =>
-    row(name, message || host, status, user.can('servers.write') && button('Test', `Test ${name}`, () => post(`servers/${id}/test`)), isNew),
+    row(name, message || host, status, user.can('servers.write') && button(`servers/${id}`, 'Test', `Test ${name}`, () => post(`servers/${id}/test`)), isNew),
   incidents: (user, { id, title, severity, status }, isNew) => {
     const step = () => post(`incidents/${id}/status`, { status: NEXT[status] }, user)
-    return row(title, severity?.toLowerCase(), status, user.can('incidents.write') && button(STEP[status], `${STEP[status]}: ${title}`, step), isNew)
+    return row(title, make('span', status === 'RESOLVED' ? 'level over' : `level ${severity}`, `${severity?.toLowerCase()} severity`), status, user.can('incidents.write') && button(`incidents/${id}`, STEP[status], `${STEP[status]}: ${title}`, step), isNew)
   },
   automations: (user, { name, title, description, status, note }, isNew) =>
-    row(title, note || description, status, user.can('automations.run') && button('Run', `Run ${title}`, () => post(`automations/${name}/run`)), isNew),
+    row(title, note || description, status, user.can('automations.run') && button(`automations/${name}`, 'Run', `Run ${title}`, () => post(`automations/${name}/run`)), isNew),
 }
 
 // -- the channel ---------------------------------------------------------------------------------------------------------
 
-const recorded = new Map() // event ids to their rows
+const recorded = new Map() // ids of the newest events to their rows
+let total = 0 // events so far
 
-/** Note that a user got an event. Whoever gets it first makes its row; the others are ticked when it reaches them. */
-function record(id, event, role) {
-  let line = recorded.get(id)
-  if (!line) {
-    const asks = event.permissions.length ? make('code', '', event.permissions.join(' ')) : make('em', '', 'nothing')
-    const cells = USERS.map((user) => make('td', `who ${user.role}`, make('span', 'no', '–')))
-    line = make('tr', 'new', make('td', 'time', time(event.timestamp)), make('td', '', make('code', '', event.type)), make('td', '', asks), ...cells)
-    recorded.set(id, line)
-    byId('events').prepend(line)
-    byId('quiet').hidden = true
-    if (recorded.size > MAX_EVENTS) {
-      const [oldest] = recorded.keys()
-      recorded.get(oldest).remove()
-      recorded.delete(oldest)
-    }
-  }
+/** Note that somebody got an event. Whoever gets it first makes its row; the others are ticked when it reaches them. */
+function record(id, event, user) {
+  const line = recorded.get(id) ?? add(id, event)
   const tick = make('span', 'yes', '✓')
   tick.setAttribute('role', 'img')
-  tick.setAttribute('aria-label', 'received')
-  line.querySelector(`.${role}`).replaceChildren(tick)
+  tick.setAttribute('aria-label', `sent to ${user.name}`)
+  line.querySelector(`.${user.role}`).replaceChildren(tick)
+  user.got += 1
+  user.count([], total)
+  for (const permission of event.permissions) light(user, permission)
+}
+
+function add(id, event) {
+  const asks = event.permissions.length ? make('code', '', event.permissions.join(' ')) : make('em', '', 'nothing')
+  const cells = users.map((user) => {
+    const missing = event.permissions.filter((permission) => !user.can(permission))
+    const cell = make('td', `who ${user.role}`, make('span', 'no', '–'))
+    if (missing.length) cell.title = `${user.name} does not hold ${missing.join(' and ')}`
+    return cell
+  })
+  const line = make('tr', 'new', make('td', 'time', clock(event.timestamp)), make('td', '', make('code', '', event.type)), make('td', 'asks', asks), ...cells)
+  recorded.set(id, line)
+  byId('events').prepend(line)
+  byId('quiet').hidden = true
+  if (recorded.size > MAX_EVENTS) {
+    const [oldest] = recorded.keys()
+    recorded.get(oldest).remove()
+    recorded.delete(oldest)
+  }
+  total += 1
+  for (const user of users) user.count(event.permissions, total)
+  return line
+}
+
+/** Let the permission shine by which somebody got an event. */
+function light(user, permission) {
+  const chip = user.card.querySelector(`.held [data-permission="${CSS.escape(permission)}"]`)
+  if (!chip) return
+  chip.classList.remove('lit')
+  requestAnimationFrame(() => chip.classList.add('lit'))
 }
 
 // -- the operator's hands ------------------------------------------------------------------------------------------------
@@ -249,10 +307,17 @@ function refreshStats() {
     const found = await call(`${API}/dashboard/stats`, { tokens: operator.tokens }).then((response) => response.json()).catch(() => null)
     if (!found) return
     const { servers, incidents, runs } = found
-    byId('up').textContent = `${servers.SUCCESS} of ${servers.SUCCESS + servers.FAILED + servers.UNKNOWN}`
-    byId('open').textContent = incidents.OPEN + incidents.INVESTIGATING
-    byId('runs').textContent = runs.COMPLETED + runs.FAILED + runs.RUNNING
+    tile('up', servers.SUCCESS, 'of', `of ${servers.SUCCESS + servers.FAILED + servers.UNKNOWN}`, servers.FAILED ? 'bad' : '')
+    tile('open', incidents.OPEN + incidents.INVESTIGATING, 'resolved', `${incidents.RESOLVED} resolved`, incidents.OPEN ? 'bad' : incidents.INVESTIGATING ? 'warn' : '')
+    tile('runs', runs.COMPLETED + runs.FAILED + runs.RUNNING, 'running', runs.RUNNING ? `${runs.RUNNING} under way` : `${runs.FAILED} failed`)
+    byId('streams').textContent = found.streams
   }, 500)
+}
+
+function tile(id, value, noteId, note, look = '') {
+  byId(id).textContent = value
+  byId(noteId).textContent = note
+  byId(id).closest('.tile').className = `card tile ${look}`
 }
 
 function onSubmit(id, send) {
@@ -263,15 +328,16 @@ function onSubmit(id, send) {
 }
 
 onSubmit('incident', () => post('incidents', { title: byId('incident-title').value, severity: byId('severity').value }))
-onSubmit('notify', () => post('notifications', { message: byId('message').value }))
+onSubmit('notify', () => post('broadcasts', { message: byId('message').value }))
 onSubmit('server', () => post('servers', { name: byId('server-name').value, host: '127.0.0.1', port: Number(byId('port').value) }))
 byId('port').value = location.port || 80
 
-// A browser has six connections to one host (HTTP/1.1), and this page takes three: it gives them back while nobody looks.
-document.addEventListener('visibilitychange', () => users.forEach(({ client }) => (document.hidden ? client.close() : client.connect())))
+byId('whose').addEventListener('change', ({ target }) => (byId('users').dataset.shown = target.value))
 
+whileSeen(() => users.map(({ client }) => client))
 themeButton(byId('theme'))
 act(async () => {
   await Promise.all(users.map((user) => user.start()))
+  for (const user of users) user.showHeld([...operator.held])
   refreshStats()
 })
