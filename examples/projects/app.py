@@ -134,7 +134,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with projects.lifespan(app):
             yield
 
-    app = FastAPI(title="Projects", lifespan=lifespan)
+    app = FastAPI(title="Projects", lifespan=lifespan, docs_url=None, redoc_url=None)  # those pages come from elsewhere
     app.state.projects = projects
     app.include_router(router(projects, settings))
     prepare(app, settings, credentials=True)
