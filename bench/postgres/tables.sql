@@ -1,5 +1,5 @@
--- What an application has: accounts that it changes and tells of, rows with a trigger whose condition is hardly ever true
--- and as many without, and rows that people watch.
+-- What an application has: accounts that it changes and tells of, rows without a trigger, as many with one whose condition is
+-- never true, or always, or is the constant false, and rows that people watch.
 CREATE TABLE account (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 INSERT INTO account SELECT generate_series(1, 10000);
 
@@ -14,6 +14,13 @@ CREATE TABLE untouched (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, state int 
 INSERT INTO untouched SELECT i, 0, 0, repeat('x', 80) FROM generate_series(1, 10000) AS i;
 CREATE TABLE guarded (LIKE untouched INCLUDING ALL);
 INSERT INTO guarded SELECT * FROM untouched;
+CREATE TABLE noted (LIKE untouched INCLUDING ALL);
+INSERT INTO noted SELECT * FROM untouched;
+
+CREATE TABLE by_hand (LIKE untouched INCLUDING ALL);
+INSERT INTO by_hand SELECT * FROM untouched;
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER nothing AFTER UPDATE ON by_hand FOR EACH ROW WHEN (false) EXECUTE FUNCTION nothing();
 
 -- The columns of the payload, so that the load generator knows the events.
 CREATE TABLE watched (id int PRIMARY KEY, t text, n text, text text);
