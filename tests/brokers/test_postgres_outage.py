@@ -95,9 +95,9 @@ async def test_a_server_that_stalls_is_noticed() -> None:
                 results = await asyncio.gather(node.append(draft), broker.head(), return_exceptions=True)
                 assert [type(result) for result in results] == [BrokerUnavailable] * 2
                 assert "appended is not known" in str(results[0])
+                await until(lambda: broker.counters()["reconnects"] > 0, "the session to break")
             finally:
                 frozen.resume()
-            await until(lambda: broker.counters()["reconnects"] > 0, "the session to break")
             (position,) = await node.append(draft)
             assert await node.seqs("a") == [1, position.seq]
             await node.feed.complete(position)
