@@ -4,35 +4,52 @@
 
 import { createClient } from '/client.js'
 import { River } from './river.js'
-import { byId, make, themeButton } from './live.js'
+import { byId, clock, make, showState, themeButton, whileSeen } from './live.js'
 
 const PULSE = 'gallery:pulse'
 const HELLO = 'hello'
 const BEAT = 500 // ms
-const MAX_HEARD = 6
+const BEATS = 40 // that a card's chart shows
+const MAX_HEARD = 3
 const ARMS = [
-  { name: 'Rooms', colour: '--accent', prefix: 'room' },
-  { name: 'Debates', colour: '--info', prefix: 'debate:' },
-  { name: 'Operations', colour: '--violet', prefix: 'operations' },
-  { name: 'Projects', colour: '--good', prefix: 'project:' },
-  { name: 'Yours', colour: '--warn', prefix: '' },
+  { name: 'Rooms', colour: '--accent', own: /^room/ },
+  { name: 'Debates', colour: '--info', own: /^debate:/ },
+  { name: 'Notifications', colour: '--orange', own: /^(user:|everyone$)/ },
+  { name: 'Operations', colour: '--violet', own: /^operations$/ },
+  { name: 'Projects', colour: '--good', own: /^project:/ },
+  { name: 'Yours', colour: '--warn', own: /^/ },
 ]
-const STATES = { connecting: ['connecting', 'warn busy'], open: ['live', 'good'], polling: ['polling', 'warn'], waiting: ['reconnecting', 'warn busy'], closed: ['paused', ''], failed: ['refused', 'bad'] }
 
 const river = new River(byId('river'), ARMS)
-const armOf = (channel) => ARMS.findIndex(({ prefix }) => channel.startsWith(prefix))
+const armOf = (channel) => ARMS.findIndex(({ own }) => own.test(channel))
+const cards = ARMS.map(({ name }) => document.querySelector(`.app.${name.toLowerCase()} .teaser`))
+const counts = ARMS.map(() => Array(BEATS).fill(0))
 const whole = new Intl.NumberFormat('en')
 
 // -- the pulse -----------------------------------------------------------------------------------------------------------
 
 function beat({ events, rate, streams, published, latencyMs }) {
-  river.add(events.map(({ channel, type }) => ({ arm: armOf(channel), type })), BEAT)
+  const others = events.filter(({ channel }) => channel !== HELLO).map((event) => ({ ...event, arm: armOf(event.channel) }))
+  river.add(others, BEAT)
+  cards.forEach((card, arm) => card && tease(card, counts[arm], others.filter((event) => event.arm === arm)))
   byId('rate').textContent = rate.toFixed(1)
   byId('streams').textContent = whole.format(streams)
   byId('published').textContent = whole.format(published)
   byId('latency').textContent = latencyMs ? `under ${latencyMs} ms` : '–'
   const last = events.at(-1)
-  if (last) byId('last').firstElementChild.textContent = `${last.channel} ${last.type}`
+  if (!last) return
+  byId('last').textContent = `${last.channel} ${last.type}`
+  if (!performance.getEntriesByName('live').length) performance.mark('live') // something of the applications is seen
+}
+
+/** Show in a card how much has happened, and the last of it: in words where everybody may read them. */
+function tease(card, past, events) {
+  past.push(events.length)
+  past.shift()
+  const bars = past.map((count, index) => count && `M${index * 4 + 2} 20v-${Math.min(20, 5 + 4 * count)}`)
+  card.querySelector('path').setAttribute('d', bars.filter(Boolean).join(''))
+  const said = events.findLast(({ text }) => text) ?? events.at(-1)
+  if (said) card.querySelector('span').textContent = said.text || `${said.type} · ${said.channel}`
 }
 
 // -- what is said on hello -----------------------------------------------------------------------------------------------
@@ -42,9 +59,9 @@ const waiting = new Map() // ids of what arrived before the answer to its own pu
 
 function hear(data, id) {
   const now = performance.now()
-  const time = make('span', 'soft small', new Date().toLocaleTimeString([], { hour12: false }))
-  const line = make('li', 'new', make('span', 'words', data), time)
-  byId('heard').prepend(line)
+  river.add([{ arm: ARMS.length - 1, type: data.length > 32 ? `${data.slice(0, 31)}…` : data }], 0)
+  const time = make('span', 'soft small', clock(Date.now()))
+  byId('heard').prepend(make('li', 'new', make('span', 'words', data), time))
   byId('heard').children[MAX_HEARD]?.remove()
   byId('silence').hidden = true
   waiting.set(id, { now, time })
@@ -100,14 +117,8 @@ client.on('*', ({ type, data, raw, id, channel }) => {
   if (channel === PULSE && type === 'beat') beat(data)
   if (channel === HELLO) hear(raw, id)
 })
-client.onStatus(({ state }) => {
-  const [word, look] = STATES[state] ?? STATES.waiting
-  byId('state').textContent = word
-  byId('state').className = `pill ${look}`
-})
+client.onStatus(({ state }) => showState(byId('state'), state))
 client.connect()
-
-// A browser has six connections to one host (HTTP/1.1): nobody looks, so another page may have this one.
-document.addEventListener('visibilitychange', () => (document.hidden ? client.close() : client.connect()))
+whileSeen(() => [client])
 themeButton(byId('theme'))
 byId('theme').addEventListener('click', () => river.recolour())

@@ -1,13 +1,14 @@
 """The pulse: what flows through the hub, told twice a second to those who look at the home page, through the hub itself.
 
 Knows the hub and channel names; must not know what any application publishes: events' data stay out of the pulse, because
-whoever looks at the home page may not see them all.
+whoever looks at the home page may not see them all. What agents and debaters say is for everybody here, and is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -40,11 +41,43 @@ SHOWN: Final = 24
 """Events that one beat names; what comes faster is only counted."""
 
 
-class Passed(msgspec.Struct, frozen=True):
-    """An event that was published: where and as what."""
+PUBLIC: Final = re.compile(r"(room|debate):[^:]+\Z")
+"""Channels of which everybody here may read every word. What follows a debate's id is a channel of one window."""
+
+WORDS: Final = 140
+"""Characters of what was said that are told."""
+
+
+class Passed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event that was published: where, as what, and what somebody said in it, if it is for everybody."""
 
     channel: str
     type: str
+    text: str = ""
+
+
+class Said(msgspec.Struct, frozen=True, rename="camel"):
+    """As much of a line or an utterance as is told."""
+
+    agent_type: str = ""
+    speaker: str = ""
+    message: str = ""
+    content: str = ""
+
+    def __str__(self) -> str:
+        """Who says what; nothing, if it says nothing."""
+        what = self.message or self.content
+        return f"{self.agent_type or self.speaker}: {what}"[:WORDS] if what else ""
+
+
+def passed(channel: str, type: str, data: str) -> Passed:
+    """What may be told of an event."""
+    if not PUBLIC.match(channel):
+        return Passed(channel, type)
+    try:
+        return Passed(channel, type, str(msgspec.json.decode(data, type=Said)))
+    except msgspec.DecodeError:  # somebody else's
+        return Passed(channel, type)
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -72,7 +105,7 @@ class GalleryHub(Hub):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.passed: deque[Passed] = deque(maxlen=SHOWN)
+        self.passed: deque[tuple[str, str, str]] = deque(maxlen=SHOWN)  # channels, types and data
         self.times: deque[float] = deque(maxlen=10_000)
         self.own = 0  # beats, which are no news
         self.others = 0  # events of the projects' own hub
@@ -82,19 +115,19 @@ class GalleryHub(Hub):
         positions = await super().publish_all(drafts)
         for draft in drafts:
             if draft.channel != PULSE:
-                self.note(draft.channel, draft.type)
+                self.note(draft.channel, draft.type, draft.data)
             else:
                 self.own += 1
         return positions
 
-    def note(self, channel: str, type: str) -> None:
+    def note(self, channel: str, type: str, data: str = "") -> None:
         """Something was published."""
-        self.passed.append(Passed(channel, type))
+        self.passed.append((channel, type, data))
         self.times.append(asyncio.get_running_loop().time())
 
     def beat(self) -> Beat:
         """What has passed since this was last asked."""
-        events = tuple(self.passed)
+        events = [passed(*each) for each in self.passed]
         self.passed.clear()
         since = asyncio.get_running_loop().time() - WINDOW
         while self.times and self.times[0] < since:

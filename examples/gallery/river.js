@@ -4,7 +4,8 @@
 const CROSSING = 9000 // ms from one side to the other
 const MAX_DROPS = 300
 const LABEL = 1600 // ms between two drops of an arm that say what they are
-const NAMES = 90 // px on the left that belong to the names of the arms
+const ROOM = 14 // px above the first arm, for its name
+const NAMES = 110 // px on the left that belong to the names of the arms
 
 export class River {
   #canvas
@@ -25,7 +26,7 @@ export class River {
     this.#context = canvas.getContext('2d')
     this.#arms = arms
     new ResizeObserver(() => this.#resize()).observe(canvas)
-    for (const query of ['(prefers-color-scheme: dark)']) matchMedia(query).addEventListener('change', () => this.recolour())
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.recolour())
     this.recolour()
   }
 
@@ -81,8 +82,8 @@ export class River {
     const count = this.#arms.length
     const middle = (count - 1) / 2
     const join = 1 - 0.45 * x ** 2
-    const lane = clientHeight / count
-    return clientHeight / 2 + (arm - middle) * lane * join + Math.sin(x * 9 + arm * 1.7) * lane * 0.14
+    const lane = (clientHeight - ROOM) / count
+    return (clientHeight + ROOM) / 2 + (arm - middle) * lane * join + Math.sin(x * 9 + arm * 1.7) * lane * 0.14
   }
 
   #draw(now) {
