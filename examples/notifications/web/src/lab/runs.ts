@@ -35,16 +35,17 @@ export interface Verdict {
 
 export const isGood = ({ lost, doubled, reordered }: Verdict) => lost + doubled + reordered === 0
 
-/** Compare the ids of what was sent, in this order, with those that came. */
+/** Compare the ids of what was sent, in this order, with those that came. Others may have come as well. */
 export function judge(sent: readonly string[], came: readonly string[]): Verdict {
-  const first = came.filter((id, at) => came.indexOf(id) === at)
-  const expected = sent.filter((id) => first.includes(id))
+  const ours = came.filter((id) => sent.includes(id))
+  const received = [...new Set(ours)]
+  const inOrder = sent.filter((id) => received.includes(id))
   return {
     sent: sent.length,
-    received: first.length,
-    lost: sent.length - expected.length,
-    doubled: came.length - first.length,
-    reordered: expected.filter((id, at) => first[at] !== id).length,
+    received: received.length,
+    lost: sent.length - received.length,
+    doubled: ours.length - received.length,
+    reordered: inOrder.filter((id, at) => received[at] !== id).length,
   }
 }
 

@@ -44,6 +44,7 @@ export const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixe
 /** Why it is as it is. */
 export const reasonText = ({ reason, error }: Status) => {
   const why = REASONS[reason]
+  if (reason === 'timeout' || reason === 'silence') return why // the error says the same
   return error ? `${why}: ${error.status ? `${error.status}, ` : ''}${error.message}` : why
 }
 
@@ -55,6 +56,6 @@ export function planText({ state, attempt, retryAt, since }: Status): string {
   if (state === 'offline') return 'goes on as soon as the browser is online'
   if (state === 'polling') return 'asks for events instead, and tries now and then whether streaming works again'
   if (state === 'failed') return 'stays so until it is told to connect'
-  if (state === 'open' && attempt) return 'counts its failures until the stream has lasted'
+  if (state === 'open' && attempt) return 'its failures count until this stream has lasted'
   return ''
 }

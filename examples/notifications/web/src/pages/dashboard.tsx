@@ -17,11 +17,11 @@ export function Dashboard() {
       <div className="dashboard">
         <div className="stack">
           <Inbox />
+          {maySeeWorkflows && <Workflows />}
         </div>
         <div className="stack">
           <People />
           {maySend && <Composer />}
-          {maySeeWorkflows && <Workflows />}
           {mayAnnounce && <Announce />}
         </div>
       </div>

@@ -1,6 +1,7 @@
 // The test page: a connection of its own, buttons that break it, and what it did about that.
 import { SSEProvider, useStatus } from 'headwater/react'
-import { useEffect, useReducer, useState } from 'react'
+import { useEffect, useReducer, useRef, useState } from 'react'
+import { Permission } from '../api'
 import { Lab } from '../lab/lab'
 import { MetricsPanel } from '../lab/metrics'
 import { runsReducer, type Run } from '../lab/runs'
@@ -9,6 +10,9 @@ import { Outcome, Timeline } from '../lab/timeline'
 import { Trace } from '../lab/trace'
 import { STATE_LOOK, planText, reasonText } from '../lab/words'
 import { useSession } from '../session'
+import { selectPeople, useAppSelector, useMay } from '../store'
+
+const NARROW = '(max-width: 60rem)' // as in bench.css
 
 export function TestPage() {
   const session = useSession()
@@ -43,24 +47,31 @@ function useRuns(lab: Lab) {
 function TestBench({ lab }: { lab: Lab }) {
   const { runs, isBusy, perform } = useRuns(lab)
   const [current, ...earlier] = runs
+  const view = useRef<HTMLElement>(null)
+  useEffect(() => {
+    // On a small screen it is below the buttons.
+    if (current && matchMedia(NARROW).matches) view.current?.scrollIntoView()
+  }, [current?.id])
+  const { user } = useSession()
+  const people = useAppSelector(selectPeople)
+  const hasLoaded = user in people
+  const maySend = useMay(Permission.SEND)
   return (
     <main className="page bench" id="content">
       <div className="stack">
         <Connection lab={lab} isBusy={isBusy} perform={perform} />
         <section className="card" aria-labelledby="break-title">
-          <header>
-            <h2 id="break-title">Break it</h2>
-            <span className="soft small">one at a time</span>
-          </header>
+          <h2 id="break-title">Break it</h2>
+          {!maySend && hasLoaded && <p className="notice warn">Each of these creates notifications, which {people[user]?.name ?? 'this user'} may not. Sign in as somebody else.</p>}
           <ul className="scenarios">
             {scenarios.map((scenario) => (
-              <ScenarioRow key={scenario.id} scenario={scenario} isBusy={isBusy} start={() => perform(scenario.title, () => scenario.run(lab))} />
+              <ScenarioRow key={scenario.id} scenario={scenario} isBusy={isBusy || !maySend} start={() => perform(scenario.title, () => scenario.run(lab))} />
             ))}
           </ul>
         </section>
       </div>
       <div className="stack">
-        <section className="card run" aria-labelledby="run-title">
+        <section className="card run" ref={view} aria-labelledby="run-title">
           <header>
             <h2 id="run-title">{current ? current.title : 'What the client does'}</h2>
             <span role="status">{current && <Outcome run={current} />}</span>
@@ -68,7 +79,10 @@ function TestBench({ lab }: { lab: Lab }) {
           {current ? (
             <RunView run={current} />
           ) : (
-            <p className="empty">Connect, or break something: each button connects first if need be, creates notifications while things are broken, and counts what came.</p>
+            <div className="empty">
+              <p>Connect, or break something.</p>
+              <p>Each button connects first if need be, creates notifications while things are broken, and counts what came.</p>
+            </div>
           )}
         </section>
         {earlier.length > 0 && (
@@ -93,8 +107,12 @@ function TestBench({ lab }: { lab: Lab }) {
   )
 }
 
+/** What is to be seen in a run. */
+const lookOf = ({ title }: Run) => scenarios.find((scenario) => scenario.title === title)?.look
+
 const RunView = ({ run }: { run: Run }) => (
   <>
+    {lookOf(run) && <p className="look">{lookOf(run)}</p>}
     <Trace run={run} />
     <Timeline run={run} />
   </>
@@ -138,21 +156,19 @@ function Connection({ lab, isBusy, perform }: ConnectionProps) {
           Disconnect
         </button>
       </div>
-      <p className="soft small">It is one of this page’s own, so that the bell above goes on ringing whatever you break. Only “Go offline” is for both.</p>
+      <p className="soft small">It is this page’s own, so the bell above goes on ringing whatever you break here. Only “Go offline” is for both.</p>
     </section>
   )
 }
 
 function ScenarioRow({ scenario, isBusy, start }: { scenario: Scenario; isBusy: boolean; start: () => void }) {
-  const { id, title, about, look } = scenario
+  const { id, title, about } = scenario
   return (
     <li>
-      <button className="button" type="button" disabled={isBusy} aria-describedby={`about-${id}`} onClick={start}>
-        {title}
+      <button className="scenario" type="button" disabled={isBusy} aria-labelledby={`title-${id}`} aria-describedby={`about-${id}`} onClick={start}>
+        <strong id={`title-${id}`}>{title}</strong>
+        <span id={`about-${id}`}>{about}</span>
       </button>
-      <p id={`about-${id}`} className="small">
-        {about} <span className="soft">{look}</span>
-      </p>
     </li>
   )
 }

@@ -29,7 +29,7 @@ export function Bar({ onSignOut }: { onSignOut: () => void }) {
           <Bell />
           <ThemeButton />
           <button className="button quiet" type="button" onClick={onSignOut} title="Sign out">
-            <span>{people[user]?.name ?? user}</span>
+            <span className="user">{people[user]?.name ?? user}</span>
             <span className="visually-hidden">: sign out</span>
             <svg viewBox="0 0 20 20" width="16" height="16" aria-hidden="true" fill="none" stroke="currentColor" strokeWidth="1.6" strokeLinecap="round" strokeLinejoin="round">
               <path d="M8 3H4v14h4M9 10h8m-3-3 3 3-3 3" />

@@ -19,16 +19,18 @@ export function Workflows() {
   const isRunning = (name: string) => runs.some(({ workflow, status }) => workflow === name && status === 'started')
   return (
     <section className="card" aria-labelledby="workflows-title">
-      <h2 id="workflows-title">Workflows</h2>
-      <ul className="row starts">
-        {workflows.map(({ name, title, description }) => (
-          <li key={name}>
-            <button className="button" type="button" title={description} disabled={isBusy || !mayRun || isRunning(name)} onClick={() => act(() => api.run(session, name))}>
-              {title}
-            </button>
-          </li>
-        ))}
-      </ul>
+      <header>
+        <h2 id="workflows-title">Workflows</h2>
+        <ul className="row starts">
+          {workflows.map(({ name, title, description }) => (
+            <li key={name}>
+              <button className="button" type="button" title={description} disabled={isBusy || !mayRun || isRunning(name)} onClick={() => act(() => api.run(session, name))}>
+                {title}
+              </button>
+            </li>
+          ))}
+        </ul>
+      </header>
       {error && (
         <p className="notice bad" role="alert">
           {error}
@@ -51,15 +53,27 @@ function RunRow({ run }: { run: Run }) {
   const people = useAppSelector(selectPeople)
   return (
     <li>
-      <p className="row">
+      <div>
         <strong>{run.title}</strong>
-        <span className={`pill ${LOOK[run.status] ?? ''}`}>{WORD[run.status] ?? run.status}</span>
-      </p>
-      <p className="soft small">{run.error ?? run.result ?? 'It tells of itself when it has ended.'}</p>
-      <p className="from">
-        {people[run.startedBy]?.name ?? run.startedBy} · <Ago at={run.finishedAt ?? run.startedAt} />
-        {run.durationMs !== null && ` · ${(run.durationMs / 1000).toFixed(1)} s`}
-      </p>
+        <p className="soft small">{run.error ?? run.result ?? 'It tells of itself when it has ended.'}</p>
+        <p className="from">
+          {people[run.startedBy]?.name ?? run.startedBy} · <Ago at={run.finishedAt ?? run.startedAt} />
+          {run.durationMs !== null && ` · ${(run.durationMs / 1000).toFixed(1)} s`}
+        </p>
+        {run.steps.length > 0 && (
+          <details>
+            <summary>{run.steps.length === 1 ? 'One step' : `${run.steps.length} steps`}</summary>
+            <ol className="steps">
+              {run.steps.map(({ title, note }, index) => (
+                <li key={index}>
+                  <span>{title}</span> <span className="soft">{note}</span>
+                </li>
+              ))}
+            </ol>
+          </details>
+        )}
+      </div>
+      <span className={`pill ${LOOK[run.status] ?? ''}`}>{WORD[run.status] ?? run.status}</span>
     </li>
   )
 }
