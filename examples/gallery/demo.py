@@ -5,7 +5,7 @@ no stream is open. Knows the applications' routes; must not know their modules.
 
 What it plays: three services of this machine that operations watches; now and then one of them really stops listening, the
 next test finds out, an incident is opened, looked into, and resolved once the service is back. Meanwhile agents build a
-room, two sides debate, and a worker indexes folders.
+room, two sides debate, a worker indexes folders, and people are notified of this and that.
 """
 
 from __future__ import annotations
@@ -39,6 +39,22 @@ LOOK: Final = 1.0
 
 INDEX_PAUSE: Final = 20
 """Steps between two folders that are indexed."""
+
+NEWS_PAUSE: Final = 6
+"""Steps between two notifications."""
+
+NEWS: Final = (
+    ("ada", "info", "New Task", "Review the release notes before five"),
+    ("ben", "success", "Invoice 1042 was paid", "Two days early, which is new"),
+    ("cleo", "info", "You were mentioned", "“Cleo has the numbers for that”, in the minutes of today"),
+    ("ada", "warning", "The certificate expires in 14 days", "It renews itself in seven, if it can"),
+    ("ben", "error", "Import of prices.csv has stopped", "Line 412: a price is missing"),
+    ("cleo", "success", "Your request was approved", "Four days in March. Ben takes the phone"),
+)
+"""Whom the demo tells of what: receiver, level, title, message."""
+
+WORKFLOWS: Final = ("archive", "verify", "report", "verify")
+"""What it runs, one after each round of news. The last one fails: the report is newer than the archive."""
 
 
 class Refused(Exception):
@@ -117,7 +133,7 @@ class Demo:
         """Play until the block ends. Within the applications' lifespans."""
         tasks = [
             asyncio.create_task(self._again_and_again(act))
-            for act in (self._operate, self._build, self._debate, self._index)
+            for act in (self._operate, self._build, self._debate, self._index, self._notify)
         ]
         try:
             yield
@@ -181,6 +197,26 @@ class Demo:
                 status = "accepted" if proposal["confidence"] > 0.5 else "rejected"
                 await self._call("POST", target, {"status": status})
             await self._step()
+
+    # -- notifications ---------------------------------------------------------------------------------------------------
+
+    async def _notify(self) -> None:
+        """Tell people of this and that; after each round a workflow is run, and everybody is told of some maintenance."""
+        await self._call("PATCH", "/api/v1/users/me", {"name": "Demo", "about": "Plays by itself"})
+        for workflow in cycle(WORKFLOWS):
+            for to, level, title, message in NEWS:
+                body = {"to": to, "level": level, "title": title, "message": message}
+                await self._call("POST", "/api/v1/notifications", body)
+                await self._step(NEWS_PAUSE)
+            run = await self._call("POST", f"/api/v1/workflows/{workflow}/runs")
+            while run["status"] == "started":
+                await self._step()
+                runs = (await self._call("GET", "/api/v1/workflows"))["runs"]
+                run = next(each for each in runs if each["id"] == run["id"])
+            if workflow == "report":
+                news = {"title": "The index is being rebuilt", "message": "Searching may be slow", "minutes": 1}
+                await self._call("POST", "/api/v1/maintenance", news)
+            await self._step(NEWS_PAUSE)
 
     # -- operations ------------------------------------------------------------------------------------------------------
 

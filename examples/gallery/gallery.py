@@ -17,6 +17,9 @@ from examples.gallery.demo import Caller, Demo
 from examples.gallery.home import EVERYTHING, home, token_of
 from examples.gallery.pulse import GalleryHub, beating, overhearing
 from examples.gallery.settings import RETENTION, Settings
+from examples.notifications import app as notifications
+from examples.notifications.dev import ROLES
+from examples.notifications.settings import Settings as Notifications
 from examples.operations import app as operations
 from examples.operations.settings import Settings as Operations
 from examples.projects import app as projects
@@ -56,9 +59,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(debates.router(hub, Debates(data=settings.data, speed=300.0)))
     app.include_router(operations.router(hub, Operations(data=settings.data, kept=50)))
     app.include_router(projects.router(database, kept))
+    app.include_router(notifications.router(hub, Notifications(data=settings.data, kept=50, pace=0.3 * settings.pace)))
     app.include_router(APIRouter(lifespan=beside))
     if settings.demo:
-        call = Caller(app, lambda: token_of(settings, "demo", EVERYTHING))
+        call = Caller(app, lambda: token_of(settings, "demo", (*EVERYTHING, *ROLES["ada"])))
         app.include_router(APIRouter(lifespan=Demo(hub, call, settings.pace, database.count).lifespan))
     app.mount("/", hub_app(hub, dev=True))
     prepare(app, settings)

@@ -54,7 +54,7 @@ class Callers:
         principal = await self._access.principal(request)
         id = check_id(principal.id)
         if id not in self._known:
-            await self._ledger.change(users.register, User(id=id, name=id[:60]))
+            await self._ledger.change(users.join, User(id=id, name=id[:60]))
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known.add(id)

@@ -10,6 +10,7 @@ const ANNOUNCE = 'system.announce'
 const PERMISSIONS = { notifications: 'notifications.send', announcements: ANNOUNCE, maintenance: ANNOUNCE }
 const WORDS = { started: ['running', 'warn busy'], completed: ['completed', 'good'], failed: ['failed', 'bad'] }
 const TICK = 1000
+const ANNOUNCEMENTS = 3 // shown at once
 const SHOWN = 5000
 
 let me = null
@@ -244,7 +245,8 @@ function stepOf(title, { status, steps = [] }, index) {
 
 function drawAnnouncements() {
   const present = Date.now()
-  const open = [...me.announcements.values()].filter(({ endsAt }) => +new Date(endsAt) > present)
+  const current = [...me.announcements.values()].filter(({ endsAt }) => +new Date(endsAt) > present)
+  const open = current.sort((a, b) => b.id - a.id).slice(0, ANNOUNCEMENTS).reverse()
   const known = new Map([...byId('announcements').children].map((row) => [row.dataset.id, row]))
   for (const each of open) {
     const before = known.get(each.id)

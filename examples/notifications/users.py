@@ -63,11 +63,16 @@ def check_id(id: str | None) -> str:
     return id
 
 
-def register(connection: sqlite3.Connection, user: User) -> None:
-    """Have somebody among the users; changes nothing if they are."""
+def register(connection: sqlite3.Connection, user: User) -> bool:
+    """Have somebody among the users; whether they were not before."""
     values = (user.id, user.name, user.about, user.status, user.last_seen_at)
     sql = "INSERT OR IGNORE INTO users (id, name, about, status, lastSeenAt) VALUES (?, ?, ?, ?, ?)"
-    if connection.execute(sql, values).rowcount:
+    return connection.execute(sql, values).rowcount == 1
+
+
+def join(connection: sqlite3.Connection, user: User) -> None:
+    """Register somebody who has just come, and tell everybody."""
+    if register(connection, user):
         tell(connection, EVERYONE, SSEEventType.USER_UPDATED, user)
 
 

@@ -21,6 +21,7 @@ from examples.gallery.gallery import create_app
 from examples.gallery.home import EVERYTHING, token_of
 from examples.gallery.pulse import GalleryHub
 from examples.gallery.settings import PULSE, Settings
+from examples.notifications.dev import ROLES
 from headwater.errors import BrokerUnavailable
 from headwater.testing.asgi import lifespan, open_stream, request
 from tests.support.postgres import shared_server
@@ -96,7 +97,7 @@ async def test_every_link_on_the_home_page_answers(gallery: Server) -> None:
 
 async def test_every_page_forbids_what_is_inline_or_elsewhere(gallery: Server) -> None:
     """All pages have a strict content security policy, and keep to it."""
-    for path in ("/", "/rooms", "/debates", "/operations", "/projects", "/playground"):
+    for path in ("/", "/rooms", "/debates", "/operations", "/projects", "/notifications", "/playground"):
         _, headers, page = await get(gallery, path)
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -136,7 +137,7 @@ async def test_something_is_live_at_once(gallery: Server) -> None:
         assert beat["streams"] == 1
         passed: set[str] = set()
         async with asyncio.timeout(3 * PATIENCE):
-            while not {"room", "debate", "operations", "project"} <= passed:
+            while not {"room", "debate", "operations", "project", "user"} <= passed:
                 beat = json.loads((await client.message_of("beat")).data)
                 passed |= {event["channel"].partition(":")[0] for event in beat["events"]}
 
@@ -214,6 +215,7 @@ async def test_one_token_opens_every_application(tmp_path: Path, database: str) 
         assert await call("GET", "/api/v1/rooms") == []
         assert (await call("POST", "/api/debates", {"topic": "Tea"}))["topic"] == "Tea"
         assert await call("GET", "/api/v1/servers") == []
+        assert (await call("GET", "/api/v1/users/me"))["id"] == "you"
         with pytest.raises(Refused, match="GET /nowhere: 404"):
             await call("GET", "/nowhere")
 
@@ -264,3 +266,19 @@ async def test_the_demo_plays_an_outage(tmp_path: Path, database: str) -> None:
         incident = (await call("GET", "/api/v1/incidents"))[-1]
         assert (incident["title"], incident["status"]) == ("Shop does not answer: restarted", "RESOLVED")
         assert {each["status"] for each in await call("GET", "/api/v1/servers")} == {"SUCCESS"}
+
+
+async def test_the_demo_notifies_people(tmp_path: Path, database: str) -> None:
+    """People are told of this and that, workflows really run, and one of them fails for a reason that is true."""
+    settings = Settings(data=str(tmp_path), pace=0.01, database=database)
+    app = create_app(settings)
+    headers = {"authorization": f"Bearer {token_of(settings, 'ada', ROLES['ada'])}"}
+    async with lifespan(app), open_stream(app, "/api/v1/sse", headers=headers) as stream:
+        assert (await stream.message()).type == "connection_established"
+        task = json.loads((await stream.message_of("notification.created")).data)
+        assert (task["title"], task["from"]) == ("New Task", "demo")
+        assert json.loads((await stream.message_of("workflow.completed")).data)["workflow"] == "archive"
+        work = json.loads((await stream.message_of("system.maintenance")).data)
+        assert work["title"] == "The index is being rebuilt"
+        failed = json.loads((await stream.message_of("workflow.failed")).data)
+    assert re.match("report.txt is new since files-.*.tar.gz was written", failed["error"])
