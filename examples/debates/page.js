@@ -1,7 +1,7 @@
 // Debates: who speaks, in which phase, and all that was said, of one debate; and the other debates.
 
 import { createClient } from './client.js'
-import { Banner, Feed, Tokens, byId, call, clock, make, perFrame, showChoices, showState, themeButton, whileSeen } from './live.js'
+import { Banner, Feed, Tokens, byId, call, clock, make, perFrame, showChoices, showState, some, themeButton, whileSeen } from './live.js'
 
 const API = new URL('api/debates', document.baseURI).pathname
 const SCRIPTS = new URL('api/debate-scripts', document.baseURI).pathname
@@ -71,6 +71,7 @@ function idOf(id) {
 /** All of the debate, and then whatever comes. Streamed while that works, polled while it does not. */
 function listen() {
   const mine = createClient({ url: `${path('/stream')}?clientId=${encodeURIComponent(own)}`, probeEvery: 5000 })
+  mine.on('connected', refresh) // there is one more now
   mine.on('*', ({ type, data, id }) => {
     banner.heard()
     HEAR[type]?.(data, id)
@@ -112,7 +113,7 @@ function spoken({ timestamp, speaker, content, phase, question }, id) {
   debate.speaker = speaker
   if (!debate.speakers[speaker]) addSpeaker(speaker, 'moderator')
   const isFresh = Date.now() - timestamp < FRESH
-  if (isFresh && debate.late) transcript.add({ kind: 'mark', text: `you came in here, after ${debate.late}` })
+  if (isFresh && debate.late) transcript.add({ kind: 'mark', text: `you came in here, after ${some(debate.late, ['utterance', 'utterances'])}` })
   debate.late = isFresh || debate.late === null ? null : debate.late + 1
   transcript.add({ kind: 'bubble', id, timestamp, speaker, content, question, isFresh })
 }
@@ -195,7 +196,7 @@ function drawStage() {
     const isSpeaker = item.dataset.name === debate.speaker
     item.classList.toggle('speaking', isSpeaker)
     item.classList.toggle('typing', isSpeaker && Boolean(speaking) && !debate.paused)
-    item.querySelector('.does').textContent = isSpeaker ? ` · ${does}` : ''
+    item.querySelector('.does').textContent = isSpeaker ? does : ''
   }
   const status = debate.paused ? 'paused' : { waiting: 'about to begin', complete: 'over' }[debate.phase] ?? 'on air'
   byId('status').textContent = status
