@@ -4,15 +4,16 @@
 // buttons of this page, or somebody with psql. Texts of the database are shown as texts, whatever is in them.
 
 import { createClient } from './client.js'
-import { Tokens, byId, call, make, themeButton } from './live.js'
+import { Banner, Tokens, byId, call, clock, make, perFrame, showState, some, themeButton, whileSeen } from './live.js'
 
 const API = new URL('api/projects', document.baseURI).pathname
 const HERE = new URL('projects', document.baseURI).pathname
 const USERS = ['alice', 'bob']
 const MAX_EVENTS = 300
+const MAX_TILES = 400
 const PATIENCE = [500, 1000, 2000, 4000] // ms between attempts to load the state, while there is no database
 const STAGES = { queued: 'warn busy', listing: 'warn busy', reading: 'warn busy', proposing: 'warn busy', complete: 'good', failed: 'bad' }
-const STATES = { idle: ['connecting', 'warn busy'], connecting: ['connecting', 'warn busy'], open: ['live', 'good'], polling: ['polling', 'warn'], closed: ['paused', ''], failed: ['refused', 'bad'] }
+const STEPS = ['queued', 'listing', 'reading', 'proposing', 'complete']
 const STATUS = { pending: '', processing: 'warn busy', completed: 'good', failed: 'bad', missing: 'warn' }
 
 let user = USERS.includes(location.hash.split('/')[0].slice(1)) ? location.hash.split('/')[0].slice(1) : USERS[0]
@@ -24,9 +25,12 @@ let sources = new Map()
 let proposals = new Map()
 let seen = new Set() // ids of events whose rows the loaded state has already
 let heard = 0
-let away = null // events heard when the connection was lost
+let pace = null // where the present stage was when we first saw it
+
+const banner = new Banner(byId('banner'), ['change', 'changes'])
 
 const path = (rest = '') => `${API}/${encodeURIComponent(project)}${rest}`
+const SVG = 'http://www.w3.org/2000/svg'
 const number = new Intl.NumberFormat('en')
 
 // -- who and what --------------------------------------------------------------------------------------------------------
@@ -51,9 +55,12 @@ function tab(name) {
 async function look(name) {
   project = name
   history.replaceState(null, '', `#${user}/${project}`)
-  for (const link of byId('projects').children) link.toggleAttribute('aria-current', link.dataset.name === project)
+  for (const link of byId('projects').children) {
+    if (link.dataset.name === project) link.ariaCurrent = 'page'
+    else link.removeAttribute('aria-current')
+  }
   heard = 0
-  away = null
+  banner.begin()
   byId('events').replaceChildren()
   countEvents()
   await load()
@@ -85,11 +92,11 @@ async function state(failures = 0) {
   const asked = loading
   try {
     const found = await (await call(path(), { tokens })).json()
-    if (failures) say('')
+    if (failures) banner.say('')
     return found
   } catch (error) {
     if (error.status && error.status !== 503) throw error
-    say('warn', error.message)
+    banner.say('warn', error.message)
     await new Promise((resolve) => setTimeout(resolve, PATIENCE[Math.min(failures, PATIENCE.length - 1)]))
     return asked === loading ? state(failures + 1) : null
   }
@@ -111,23 +118,9 @@ function follow(cursor) {
 
 // -- the stream ----------------------------------------------------------------------------------------------------------
 
-function onStatus({ state }) {
-  const [word, look] = STATES[state] ?? ['reconnecting', 'warn busy']
-  byId('state').textContent = word
-  byId('state').className = `pill ${look}`
-  if ((state === 'waiting' || state === 'polling') && away === null) {
-    away = heard
-    say('warn', 'The connection is lost. It comes back by itself, and no change will be missing.')
-  }
-  if (state === 'open' && away !== null) setTimeout(welcome, 400)
-}
-
-function welcome() {
-  if (away === null) return
-  const missed = heard - away
-  say('good', missed ? `Back. ${missed} ${missed === 1 ? 'change was' : 'changes were'} caught up with.` : 'Back. Nothing was missed.')
-  away = null
-  setTimeout(() => say(''), 6000)
+function onStatus(status) {
+  showState(byId('state'), status.state)
+  banner.onStatus(client, status)
 }
 
 function onEvent(data, id) {
@@ -193,18 +186,31 @@ const pick = (from, ...names) => Object.fromEntries(names.filter((name) => from?
 // -- what is seen --------------------------------------------------------------------------------------------------------
 
 function drawJob() {
-  const { stage, current, total, message } = job?.progress ?? { stage: 'idle', current: 0, total: 0, message: 'Nothing has been indexed yet.' }
+  const { stage, current, total, message, timestamp } = job?.progress ?? { stage: 'idle', current: 0, total: 0, message: 'Nothing has been indexed yet.' }
   const isUnderWay = stage in STAGES && stage !== 'complete' && stage !== 'failed'
   const share = stage === 'complete' ? 1 : total > 0 ? current / total : 0
   document.querySelector('.job').classList.toggle('failed', stage === 'failed')
   byId('stage').textContent = stage
   byId('stage').className = `pill ${STAGES[stage] ?? ''}`
+  byId('stages').replaceChildren(...STEPS.map((step, at) => make('li', lookOf(at, STEPS.indexOf(stage)), step)))
   byId('progress').value = share
   byId('percent').textContent = job ? `${Math.round(share * 100)} %` : '–'
   byId('message').textContent = message
   byId('message').title = message
+  byId('left').textContent = isUnderWay ? timeLeft(stage, current, total, timestamp) : ''
   byId('start').disabled = isUnderWay
   byId('start').textContent = job && !isUnderWay ? 'Index it again' : 'Index the folder'
+}
+
+const lookOf = (at, now) => (at === now && at < STEPS.length - 1 ? 'now' : at <= now ? 'past' : '')
+
+/** How long the stage will take at the pace that it has had so far. */
+function timeLeft(stage, current, total, timestamp) {
+  if (pace?.stage !== stage || pace.jobId !== job.jobId) pace = { jobId: job.jobId, stage, current, timestamp }
+  const done = current - pace.current
+  if (!total || done < 2) return total ? `${current} of ${total}` : ''
+  const seconds = Math.ceil(((total - current) * (timestamp - pace.timestamp)) / done / 1000)
+  return `${current} of ${total}, about ${seconds} s left`
 }
 
 function sourceRow({ sourceId, sourceName, status, words, error }) {
@@ -220,19 +226,28 @@ const byConfidence = (a, b) => rank(a) - rank(b) || b.confidence - a.confidence 
 const rank = ({ status }) => ['pending', 'accepted', 'rejected'].indexOf(status)
 
 function proposalRow({ proposalId, title, confidence, status, summary, sourceName }, look = '') {
-  const sure = make('span', 'sure', `${Math.round(confidence * 100)} %`, meter(confidence))
   const words = make('div', 'words', make('strong', '', title))
   if (summary) words.append(make('small', '', summary))
   if (sourceName) words.append(make('span', 'from', sourceName))
-  const row = make('li', `proposal ${status} ${look}`, sure, words, make('div', 'does', ...actions({ proposalId, title, status })))
+  const row = make('li', `proposal ${status} ${look}`, ring(confidence), words, make('div', 'does', ...actions({ proposalId, title, status })))
   row.id = `proposal-${proposalId}`
   return row
 }
 
-function meter(confidence) {
-  const made = make('meter')
-  Object.assign(made, { min: 0, max: 1, low: 0.5, high: 0.75, optimum: 1, value: confidence })
-  made.setAttribute('aria-label', 'Confidence')
+/** How sure the worker is: a number in a ring that is filled as far. */
+function ring(confidence) {
+  const made = make('span', `sure ${confidence < 0.5 ? 'weak' : confidence < 0.75 ? 'middling' : ''}`, `${Math.round(confidence * 100)} %`)
+  made.title = 'Confidence'
+  const svg = document.createElementNS(SVG, 'svg')
+  svg.setAttribute('viewBox', '0 0 48 48')
+  svg.setAttribute('aria-hidden', 'true')
+  for (const share of [1, confidence]) {
+    const circle = document.createElementNS(SVG, 'circle')
+    const attributes = { cx: 24, cy: 24, r: 21, pathLength: 100, 'stroke-dasharray': `${share * 100} 100` }
+    for (const [name, value] of Object.entries(attributes)) circle.setAttribute(name, value)
+    svg.append(circle)
+  }
+  made.append(svg)
   return made
 }
 
@@ -273,12 +288,18 @@ function put(list, id, row, comesAfter) {
 function count() {
   const all = [...sources.values()]
   const words = all.reduce((sum, source) => sum + (source.words ?? 0), 0)
-  byId('count').textContent = all.length ? `${all.length} files${words ? `, ${number.format(words)} words` : ''}` : ''
+  drawMosaic()
+  byId('count').textContent = all.length ? `${some(all.length, ['file', 'files'])}${words ? `, ${number.format(words)} words` : ''}` : ''
   byId('no-sources').hidden = all.length > 0
   const decided = [...proposals.values()].filter(({ status }) => status !== 'pending').length
   byId('tally').textContent = proposals.size ? `${decided} of ${proposals.size} decided` : ''
   byId('no-proposals').hidden = proposals.size > 0
 }
+
+const drawMosaic = perFrame(() => {
+  const names = [...sources.values()].sort((a, b) => (a.sourceName < b.sourceName ? -1 : 1)).slice(0, MAX_TILES)
+  byId('mosaic').replaceChildren(...names.map(({ status }) => make('i', status in STATUS ? status : '')))
+})
 
 // -- every event ---------------------------------------------------------------------------------------------------------
 
@@ -292,7 +313,8 @@ const LINES = {
 
 function record(data, id) {
   heard += 1
-  const time = make('time', '', new Date().toLocaleTimeString([], { hour12: false }))
+  banner.heard()
+  const time = make('time', '', clock(Date.now()))
   const line = make('li', `new ${data.type in LINES ? data.type : ''}`, time, make('b', '', data.type), make('span', '', LINES[data.type]?.(data) ?? ''))
   line.dataset.id = id
   line.title = `${id} ${JSON.stringify(data)}`
@@ -302,23 +324,17 @@ function record(data, id) {
 }
 
 function countEvents() {
-  byId('total').textContent = `${number.format(heard)} ${heard === 1 ? 'event' : 'events'}`
+  byId('total').textContent = some(heard, ['event', 'events'])
   byId('quiet').hidden = heard > 0
 }
 
 // -- what can be done ----------------------------------------------------------------------------------------------------
 
-function say(look, text = '') {
-  byId('banner').textContent = text
-  byId('banner').className = `banner ${look}`
-  byId('banner').hidden = !text
-}
-
 async function attempt(action) {
   try {
     await action()
   } catch (error) {
-    say('bad', error.message)
+    banner.say('bad', error.message)
   }
 }
 
@@ -370,8 +386,8 @@ for (const name of USERS) {
   byId('users').append(choice, label)
 }
 
-// A browser has six connections to one host (HTTP/1.1): nobody looks, so another page may have this one.
-document.addEventListener('visibilitychange', () => (document.hidden ? client?.close() : client?.connect()))
+byId('filter').addEventListener('change', ({ target }) => (byId('proposals').dataset.show = target.value))
 
+whileSeen(() => (client ? [client] : []))
 themeButton(byId('theme'))
 enter(user)

@@ -147,7 +147,7 @@ async def projects(gallery: Gallery, place: str, last: str) -> str:
             rows(gallery.database, SOURCE, (text,))
             rows(gallery.database, PROPOSAL, (text, text))
     rows(gallery.database, "UPDATE ingestion_sources SET status = 'failed', error = source_name")
-    rows(gallery.database, JOB, MARKUP)
+    rows(gallery.database, JOB, (TEXTS["long word"], TEXTS["script"]))
     rows(gallery.database, "UPDATE jobs SET progress_updated_at = now(), progress_message = %s", (TEXTS["closing"],))
     return "alice/handbook"
 
