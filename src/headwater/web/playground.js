@@ -2,15 +2,28 @@
 // that a stranger publishes can become markup.
 
 import { createClient } from './client.js'
+import { Feed, byId, clock, make, perFrame, some, themeButton } from './parts.js'
 
 const MAX_SHOWN = 500 // frames and marks; older ones go
+const MANY = 100 // events of a burst
+const ROWS = ['frame', 'frames']
 
-const byId = (id) => document.getElementById(id)
 const base = new URL('.', document.baseURI)
 const fields = Object.fromEntries(
   ['channels', 'start', 'cursor', 'channel', 'type', 'data', 'permissions', 'key', 'token'].map((id) => [id, byId(id)]),
 )
-const frames = byId('frames')
+const frames = new Feed({
+  box: byId('frames'),
+  list: byId('rows'),
+  below: byId('below'),
+  summary: byId('summary'),
+  names: ROWS,
+  max: MAX_SHOWN,
+  draw: ({ raw, mark }) => (mark ? drawMark(mark) : drawFrame(raw)),
+  isShown: ({ raw }) => byId('heartbeats').checked || !/^(:|event: ?heartbeat$)/m.test(raw),
+  onDrawn: showCounts,
+})
+const count = perFrame(showCounts)
 
 let connection = null
 let counts = { events: 0, bytes: 0, connections: 0 }
@@ -52,6 +65,7 @@ byId('subscribe').addEventListener('submit', (event) => {
 async function watched(url, init) {
   const response = await fetch(url, init)
   if (!response.ok || !response.body) return response
+  mark('good', 'Open', response.headers.get('content-type'))
   const shown = new TransformStream({
     transform(bytes, controller) {
       controller.enqueue(bytes)
@@ -63,7 +77,7 @@ async function watched(url, init) {
 
 function countEvent() {
   counts.events += 1
-  showCounts()
+  count()
 }
 
 byId('cut').addEventListener('click', () => {
@@ -93,11 +107,10 @@ function showStatus(status, url) {
     text = new TextDecoder('utf-8', { ignoreBOM: true })
     counts.connections += 1
     mark('', 'GET', `${url.pathname}${decodeURIComponent(url.search)}`, lastEventId && `Last-Event-ID: ${lastEventId}`)
-  } else if (state === 'open') mark('good', 'Open')
-  else if (state === 'closed') mark('warn', 'Cut here', '', reason === 'no content' ? 'the hub has no more' : lastEventId && `goes on after ${lastEventId}`)
+  } else if (state === 'closed') mark('warn', 'Cut here', '', reason === 'no content' ? 'the hub has no more' : lastEventId && `goes on after ${lastEventId}`)
   else if (state === 'failed') mark('bad', 'Refused', '', said(status))
   else if (retryAt) mark('warn', `Back in ${((retryAt - Date.now()) / 1000).toFixed(1)} s`, '', said(status))
-  showCounts()
+  count()
 }
 
 const said = ({ reason, error }) => (error ? [error.status, error.message].filter(Boolean).join(' ') : reason === 'offline' ? 'there is no network' : 'the stream ended')
@@ -107,78 +120,60 @@ const said = ({ reason, error }) => (error ? [error.status, error.message].filte
 function showBytes(bytes) {
   counts.bytes += bytes.length
   pending += text.decode(bytes, { stream: true })
-  for (let end; (end = /(\r\n\r\n|\n\n|\r\r)/.exec(pending)); ) {
-    showFrame(pending.slice(0, end.index + end[0].length))
-    pending = pending.slice(end.index + end[0].length)
-  }
-  while (/^:[^\r\n]*\n/.test(pending)) { // comment lines stand alone
-    const length = pending.indexOf('\n') + 1
-    showFrame(pending.slice(0, length))
-    pending = pending.slice(length)
-  }
-  showCounts()
+  for (let end; (end = /(\r\n\r\n|\n\n|\r\r)/.exec(pending)); ) take(end.index + end[0].length)
+  while (/^:[^\r\n]*\n/.test(pending)) take(pending.indexOf('\n') + 1) // comment lines stand alone
+  count()
 }
 
-function showFrame(raw) {
-  const type = /^event: ?(.*)$/m.exec(raw)?.[1] ?? (raw.startsWith(':') ? 'heartbeat' : 'message')
-  const known = ['connected', 'heartbeat', 'reset', 'closing', 'token_expiring', 'message']
-  const frame = element('div', `frame event-${known.includes(type) ? type : 'other'}`)
-  for (const line of raw.replace(/(\r\n|\r|\n){2}$/, '').split(/(?<=\n)/)) {
-    const [, name, value] = /^([^:]*:)([^]*)$/.exec(line) ?? [null, '', line]
-    const kind = name === ':' ? 'comment' : name.slice(0, -1)
-    frame.append(element('span', 'name', name), element('span', kind, value))
-  }
-  frame.dataset.raw = raw
-  show(frame)
+function take(length) {
+  frames.add({ raw: pending.slice(0, length) })
+  pending = pending.slice(length)
 }
 
 function mark(look, title, place = '', note = '') {
-  const line = element('div', `mark ${look}`)
-  line.append(element('strong', '', title))
-  if (place) line.append(element('code', '', place))
-  if (note) line.append(element('span', '', note))
-  line.dataset.raw = `# ${[title, place, note].filter(Boolean).join(' · ')}\n`
-  show(line)
+  frames.add({ mark: { look, title, place, note }, raw: `# ${[title, place, note].filter(Boolean).join(' · ')}\n` })
 }
 
-function show(node) {
-  byId('empty')?.remove()
-  frames.append(node)
-  while (frames.childElementCount > MAX_SHOWN) frames.firstElementChild.remove()
-  follow()
+const KNOWN = ['connected', 'heartbeat', 'reset', 'closing', 'token_expiring', 'message']
+
+function drawFrame(raw) {
+  const type = /^event: ?(.*)$/m.exec(raw)?.[1] ?? (raw.startsWith(':') ? 'heartbeat' : 'message')
+  const frame = make('div', `frame event-${KNOWN.includes(type) ? type : 'other'}`)
+  for (const line of raw.replace(/(\r\n|\r|\n){2}$/, '').split(/(?<=\n)/)) {
+    const [, name, value] = /^([^:]*:)([^]*)$/.exec(line) ?? [null, '', line]
+    const kind = name === ':' ? 'comment' : name.slice(0, -1)
+    frame.append(make('span', 'name', name), make('span', kind, value))
+  }
+  frame.dataset.time = clock(Date.now())
+  return frame
 }
 
-function follow() {
-  if (byId('follow').checked) frames.scrollTop = frames.scrollHeight
-}
-new ResizeObserver(follow).observe(frames)
-byId('follow').addEventListener('change', follow)
-
-function element(tag, className, content = '') {
-  const made = document.createElement(tag)
-  if (className) made.className = className
-  made.textContent = content
-  return made
+function drawMark({ look, title, place, note }) {
+  const line = make('div', `mark ${look}`, make('strong', '', title))
+  if (place) line.append(make('code', '', place))
+  if (note) line.append(make('span', '', note))
+  return line
 }
 
 function showCounts() {
+  const { rows, dropped } = frames
+  byId('empty').hidden = rows.length > 0
   byId('count-events').textContent = counts.events.toLocaleString()
   byId('count-bytes').textContent = counts.bytes.toLocaleString()
   byId('count-connections').textContent = counts.connections.toLocaleString()
   byId('last-id').textContent = connection?.lastEventId || '–'
+  byId('kept').hidden = !dropped
+  byId('kept').textContent = `Shown are the last ${some(rows.length, ROWS)} of ${(rows.length + dropped).toLocaleString()}.`
 }
 
-byId('heartbeats').addEventListener('change', (event) => {
-  frames.classList.toggle('without-heartbeats', !event.target.checked)
-})
+byId('heartbeats').addEventListener('change', () => frames.filter())
 byId('clear').addEventListener('click', () => {
-  frames.replaceChildren()
+  frames.clear()
   counts = { events: 0, bytes: 0, connections: counts.connections }
-  showCounts()
 })
 byId('copy').hidden = !navigator.clipboard // only on HTTPS and on this machine
 byId('copy').addEventListener('click', async (event) => {
-  await navigator.clipboard.writeText([...frames.children].map((node) => node.dataset.raw ?? '').join(''))
+  await navigator.clipboard.writeText(frames.rows.map(({ item }) => item.raw).join(''))
   event.target.textContent = 'Copied'
   setTimeout(() => (event.target.textContent = 'Copy'), 1500)
 })
@@ -205,24 +200,33 @@ function publishing() {
   return { url: new URL('events', base), options: { method: 'POST', headers: { ...headers, 'Content-Type': 'application/json' }, body } }
 }
 
-async function publish() {
+/** The same, many times in one request: all of them are published, or none. */
+function publishingMany() {
   const { url, options } = publishing()
+  const one = isText() ? JSON.stringify({ channel: fields.channel.value.trim(), type: fields.type.value || undefined, data: options.body }) : options.body
+  const headers = { ...options.headers, 'Content-Type': 'application/json' }
+  return { url: isText() ? new URL('events', base) : url, options: { ...options, headers, body: `[${Array(MANY).fill(one).join()}]` } }
+}
+
+async function publish({ url, options }) {
   const note = byId('published')
   note.hidden = false
   try {
     const response = await fetch(url, options)
     const answer = await response.json()
     note.className = `notice ${response.ok ? 'good' : 'bad'}`
-    note.textContent = response.ok ? `${response.status} · ${answer.ids.join(', ')}` : `${response.status} ${answer.title}: ${answer.detail}`
+    note.textContent = response.ok ? `${response.status} · ${shortened(answer.ids)}` : `${response.status} ${answer.title}: ${answer.detail}`
   } catch (error) {
     note.className = 'notice bad'
     note.textContent = `The hub did not answer: ${error.message}`
   }
 }
 
+const shortened = (ids) => (ids.length > 3 ? `${ids[0]} to ${ids.at(-1)}` : ids.join(', '))
+
 byId('publish').addEventListener('submit', (event) => {
   event.preventDefault()
-  publish()
+  publish(event.submitter === byId('many') ? publishingMany() : publishing())
 })
 fields.data.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) byId('publish').requestSubmit()
@@ -273,14 +277,7 @@ byId('who').addEventListener('submit', (event) => {
 document.addEventListener('input', showCurl)
 document.addEventListener('change', showCurl)
 
-const remembered = localStorage.getItem('headwater-theme')
-if (remembered) document.documentElement.dataset.theme = remembered
-byId('theme').addEventListener('click', () => {
-  const root = document.documentElement
-  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
-  root.dataset.theme = isDark ? 'light' : 'dark'
-  localStorage.setItem('headwater-theme', root.dataset.theme)
-})
+themeButton(byId('theme'))
 
 // A link may bring the fields along, and start at once: playground?channel=room:42&connect
 const asked = new URLSearchParams(location.search)
