@@ -121,3 +121,11 @@ async def test_development_takes_pages_of_this_machine(host: str, origin: str) -
     """Any of its ports, the hub's own pages, and origins that were allowed."""
     open_gate = gate(dev=True, keyed=False, origins=("https://app.example",))
     assert (await identify(open_gate, host=host, origin=origin)).principal == EVERYTHING
+
+
+async def test_a_token_that_is_asked_about_is_checked_like_any_other() -> None:
+    """Where no tokens are checked, everybody may do everything."""
+    assert (await gate().principal_of(token("eve"))).id == "eve"
+    with pytest.raises(NotAuthenticated):
+        await gate().principal_of("nonsense")
+    assert await gate(dev=True, keyed=False).principal_of("nonsense") is EVERYTHING

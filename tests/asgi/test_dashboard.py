@@ -138,7 +138,10 @@ async def test_a_broker_that_does_not_answer_shows() -> None:
                 tick(site.hub)
                 seen.append((await sample_of(stream))["pulse"])
         assert seen[2]["head"] == "zz-9"
-        assert (seen[2]["behind"], seen[-1]) == (0, {"answers": False, "head": None, "behind": 0, "ms": None})
+        assert (seen[2]["behind"], seen[-1]) == (
+            0,
+            {"answers": False, "head": None, "here": None, "behind": 0, "ms": None},
+        )
 
 
 async def test_dashboards_end_with_the_hub() -> None:

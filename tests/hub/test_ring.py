@@ -6,6 +6,8 @@ import gc
 import tracemalloc
 from itertools import pairwise
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -218,3 +220,18 @@ def test_a_frame_weighs_its_bytes_and_not_its_characters() -> None:
     """What people write in other alphabets, or in pictures, counts for as much as it takes."""
     assert frame(1, '"abc"').size == 3 * 5 + 600
     assert frame(1, '"\N{WATER WAVE}"').size == 3 * 6 + 600
+
+
+def test_a_ring_knows_its_pace() -> None:
+    """Events per second between two times; if it does not reach back that far, as far as it does, a second at least."""
+    ring = Ring(0, max_events=5, budget=Budget(1 << 20))
+    assert (ring.newest, ring.pace(0, 10_000)) == (None, 0.0)
+    for time in (1_000, 4_000, 8_000, 9_000):
+        ring.append(Frame(msgspec.structs.replace(event(time), time=time)))
+    assert ring.newest == 9_000
+    assert ring.pace(0, 10_000) == 0.4
+    assert ring.pace(5_000, 10_000) == 0.4
+    for time in range(9_001, 9_006):
+        ring.append(Frame(msgspec.structs.replace(event(time), time=time)))
+    assert ring.pace(0, 10_000) == 5.0
+    assert ring.pace(0, 12_001) == pytest.approx(5 / 3)

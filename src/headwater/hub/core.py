@@ -181,12 +181,12 @@ class Hub(Publishing):
         now = self.loop.time()
         self._timer = self.loop.call_later(RESOLUTION, self._tick)
         self.streams.tick(now)
-        self.sampler.tick(now, self.latency)
         if now - self._swept_at >= SWEEP:
             self._swept_at = now
             for view in self.registry.views:
                 view.forget()
             self.spawn(self.following.sweep(now))
+        self.sampler.tick(now, self.latency)
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run something in the background until the hub stops; what it raises is logged."""

@@ -170,6 +170,8 @@ async def sought(hub: Hub, channel: str, cursor: str) -> Sought:
         return _missing(None, "That id is of another life of the log: it was wiped, restored or replaced since.")
     if position.seq > head.seq:
         return _missing(position.seq, f"The log has not come that far; it is at {head}.")
+    if (recent := _recent(hub, channel, position)) is not None:  # streams are given it even if retention has removed it
+        return Sought(seq=position.seq, permissions=recent.permissions)
     try:
         page = await hub.broker.read([channel], max(0, position.seq - 1), position.seq, 1)
     except PositionLost:
@@ -178,6 +180,13 @@ async def sought(hub: Hub, channel: str, cursor: str) -> Sought:
     if not page.events:
         return _missing(position.seq, f"The event with that id, if there is one, is not in {channel}.")
     return Sought(seq=position.seq, permissions=page.events[0].permissions)
+
+
+def _recent(hub: Hub, name: str, position: Position) -> Event | None:
+    channel = hub.registry.channels.get(name)
+    if channel is None or position.epoch != hub.fanout.epoch:
+        return None
+    return next((frame.event for frame in channel.ring.after(position.seq - 1, position.seq)), None)
 
 
 def _missing(seq: int | None, says: str, *, is_lost: bool = False) -> Sought:

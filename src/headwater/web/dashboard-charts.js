@@ -165,7 +165,7 @@ function runs(points, key) {
 
 function lines(points, series, x, y) {
   const parts = []
-  for (const { key, look } of series) {
+  for (const { key, look } of [...series].reverse()) { // the first one on top
     for (const run of runs(points, key)) {
       const at = (point) => `${x(point.time).toFixed(1)} ${y(point[key]).toFixed(1)}`
       if (run.length === 1) parts.push(shape('circle', { class: `dot ${look}`, cx: x(run[0].time), cy: y(run[0][key]), r: 1.6 }))
@@ -178,13 +178,15 @@ function lines(points, series, x, y) {
 function stack(points, series, x, y) {
   if (points.length < 2) return []
   const below = points.map(() => 0)
-  return series.map(({ key, look }) => {
+  return series.flatMap(({ key, look }) => {
     const top = points.map((point, index) => below[index] + point[key])
     const at = (heights) => (point, index) => `${x(point.time).toFixed(1)} ${y(heights[index]).toFixed(1)}`
     const upper = line(points, at(top))
     const lower = points.map(at(below)).reverse().map((place) => `L${place}`)
+    const isThere = top.some((value, index) => value > below[index])
     top.forEach((value, index) => (below[index] = value))
-    return shape('path', { class: `area ${look}`, d: `${upper}${lower.join('')}Z` })
+    if (!isThere) return []
+    return [shape('path', { class: `area ${look}`, d: `${upper}${lower.join('')}Z` }), shape('path', { class: `line ${look}`, d: upper })]
   })
 }
 

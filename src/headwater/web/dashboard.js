@@ -23,8 +23,8 @@ let client = null
 const perSecond = (value) => (value == null ? '–' : `${short(value)}/s`)
 
 const charts = [
-  ['events', { name: 'Events', kind: 'line', unit: 'per second', format: perSecond, series: [{ key: 'events', name: 'received', look: 'one' }, { key: 'published', name: 'published here', look: 'two' }] }],
-  ['deliveries', { name: 'Deliveries', kind: 'line', unit: 'per second', format: perSecond, series: [{ key: 'deliveries', name: 'live', look: 'one' }, { key: 'replayed', name: 'caught up', look: 'three' }] }],
+  ['events', { name: 'Events per second', kind: 'line', format: short, series: [{ key: 'events', name: 'received', look: 'one' }, { key: 'published', name: 'published here', look: 'two' }] }],
+  ['deliveries', { name: 'Deliveries per second', kind: 'line', format: short, series: [{ key: 'deliveries', name: 'live', look: 'one' }, { key: 'replayed', name: 'caught up', look: 'three' }] }],
   ['latency', { name: 'Delivery latency', kind: 'line', format: milliseconds, series: [{ key: 'p50', name: 'p50', look: 'one' }, { key: 'p99', name: 'p99', look: 'three' }] }],
   ['streams', { name: 'Open streams', kind: 'stack', format: short, series: [{ key: 'live', name: 'live', look: 'one' }, { key: 'replaying', name: 'catching up', look: 'two' }, { key: 'lagging', name: 'lagging', look: 'four' }] }],
   ['resets', { name: 'Resets and full sockets', kind: 'bars', format: short, series: [{ key: 'resets', name: 'resets', look: 'four' }, { key: 'full', name: 'sockets full', look: 'three' }] }],
@@ -58,7 +58,7 @@ function showSnapshot({ node, sample, pulse, refused }, point) {
   put('figure-lagging', count(now.lagging))
   put('figure-sent', point ? `${bytes(point.bytes)}/s` : '–')
   put('broker-kind', node.broker)
-  put('broker-node', `${now.epoch}-${now.position}`)
+  put('broker-node', pulse?.here ?? `${now.epoch}-${now.position}`)
   put('broker-head', pulse?.head ?? '–')
   put('broker-behind', pulse?.answers ? count(pulse.behind) : '–')
   put('broker-time', milliseconds(pulse?.ms))

@@ -66,12 +66,14 @@ class Pulse(msgspec.Struct, frozen=True):
     Attributes:
         answers: whether it did.
         head: the cursor of the log's newest event, of whichever node.
+        here: the cursor up to which this node has received it.
         behind: positions between that and what this node has received.
         ms: that the answer took.
     """
 
     answers: bool
     head: str | None = None
+    here: str | None = None
     behind: int = 0
     ms: float | None = None
 
@@ -169,7 +171,8 @@ class Board:
             self._pulse = Pulse(False)
         else:
             behind = max(0, head.seq - fanout.received) if head.epoch == fanout.epoch else 0
-            self._pulse = Pulse(True, str(head), behind, round((time.perf_counter() - begun) * 1000, 2))
+            here = fanout.cursor(fanout.received)
+            self._pulse = Pulse(True, str(head), here, behind, round((time.perf_counter() - begun) * 1000, 2))
         finally:
             self._is_asking = False
 
