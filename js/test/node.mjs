@@ -36,7 +36,8 @@ const storm = async () => {
   client.connect()
   await open
   const ids = await Promise.all(Array.from({ length: count }, (_, n) => client.publish('a', 'n', n)))
-  const result = { heard: await heard, ids: new Set(ids).size, opened: client.metrics().opened, queued: client.metrics().queued }
+  const { opened: streams, polls, queued } = client.metrics()
+  const result = { heard: await heard, ids: new Set(ids).size, reads: streams + polls, queued }
   client.close()
   return result
 }
