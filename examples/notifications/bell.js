@@ -61,7 +61,7 @@ export class Bell {
     this.#items.show(items.slice(0, SHOWN))
     this.#panel.querySelector('.empty').hidden = items.length > 0
     showCount(this.#badge, unseen)
-    this.#button.setAttribute('aria-label', unseen ? `Notifications, ${unseen} new` : 'Notifications')
+    this.#button.setAttribute('aria-label', unseen ? `Notifications, ${this.#badge.textContent} new` : 'Notifications')
     if (unseen > this.#unseen) this.#shake()
     this.#unseen = unseen
     if (this.isOpen && unseen) this.#onSeen()

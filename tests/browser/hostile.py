@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from itertools import cycle
 from typing import Any, Final
 
@@ -57,19 +58,30 @@ class Gallery:
     def __init__(self, url: str, database: str, secret: str) -> None:
         self.url = url
         self.database = database
-        self.token = mint(secret, sub=TEXTS["image"], permissions=PERMISSIONS, subscribe=("**",), ttl=600.0)
-        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        self.secret = secret
+        headers = {"content-type": "application/json"}
         self.http = httpx.AsyncClient(base_url=url, headers=headers, timeout=30.0, trust_env=False)
+        self.kept = AsyncExitStack()
+        self.become(TEXTS["image"])
 
-    async def post(self, path: str, body: Any) -> Any:
+    async def post(self, path: str, body: Any, method: str = "POST") -> Any:
         """What a route answers; None if it refuses what is in the body, which it may.
 
         Raises:
             AssertionError: it failed over it.
         """
-        response = await self.http.post(path, content=json.dumps(body).encode())
+        response = await self.http.request(method, path, content=json.dumps(body).encode())
         assert response.is_success or response.status_code in (400, 413, 422), (path, body, response.text)
         return response.json() if response.is_success and response.content else None
+
+    def become(self, name: str, *permissions: str) -> None:
+        """From now on say who this is, for an application that does not take everybody."""
+        token = mint(self.secret, sub=name, permissions=permissions or PERMISSIONS, subscribe=("**",), ttl=600.0)
+        self.http.headers["authorization"] = f"Bearer {token}"
+
+    async def keep_open(self, path: str) -> None:
+        """A stream, until this ends."""
+        await self.kept.enter_async_context(self.http.stream("GET", path, timeout=None))
 
     async def status(self, path: str) -> int:
         """With which a GET is answered; its body may have no end."""
@@ -85,6 +97,7 @@ class Gallery:
 PERMISSIONS: Final = (
     *("servers.read", "servers.write", "incidents.read", "incidents.write", "notifications.send", "debates.moderate"),
     *("automations.read", "automations.run", "logs.read", "headwater.admin"),
+    *("system.announce", "workflows.read", "workflows.run"),
 )
 
 Attack = Callable[[Gallery, str, str], Awaitable[str]]
@@ -150,6 +163,33 @@ async def projects(gallery: Gallery, place: str, last: str) -> str:
     rows(gallery.database, JOB, (TEXTS["long word"], TEXTS["script"]))
     rows(gallery.database, "UPDATE jobs SET progress_updated_at = now(), progress_message = %s", (TEXTS["closing"],))
     return "alice/handbook"
+
+
+async def notifications(gallery: Gallery, place: str, last: str) -> str:
+    """As titles and messages of whatever one can be told, as where it leads, and as the name of a colleague."""
+    for number, text in enumerate((*TEXTS.values(), *MARKUP, last)):
+        gallery.become(f"eve{number}")  # one alone may not say so much at once
+        new = {"title": text, "message": text}
+        await gallery.post("/api/v1/notifications", {**new, "to": "ada", "href": text})
+        await gallery.post("/api/v1/notifications", {**new, "to": "ada"})
+        if not place:
+            await gallery.post("/api/v1/announcements", new)
+            await gallery.post("/api/v1/maintenance", new)
+            await gallery.post("/api/v1/users/me", {"name": text, "about": text}, "PATCH")
+    return "ada"
+
+
+async def dashboard(gallery: Gallery, place: str, last: str) -> str:
+    """As names of those who listen, and as types of events on channels with long names."""
+    if not place:
+        for text in filter(str.isprintable, TEXTS.values()):
+            gallery.become(text[:255])
+            await gallery.keep_open("/api/v1/events/stream")
+    for text in (*TEXTS.values(), *["busy"] * 9):
+        for channel in (f"C{'W' * 199}", last):
+            event = {"channel": channel, "type": text[:150], "data": text, "permissions": ["x.read"]}
+            await gallery.post("/events", event)
+    return "main"
 
 
 SOURCE: Final = "INSERT INTO ingestion_sources (project_id, source_name) VALUES ('handbook', %s) ON CONFLICT DO NOTHING"

@@ -64,6 +64,8 @@ PLACES: Final = (
     Place("/debates", "Debates", hostile.debates),
     Place("/operations", "Operations", hostile.operations),
     Place("/projects", "Projects", hostile.projects),
+    Place("/notifications", "Notifications", hostile.notifications),
+    Place("/dashboard", "Dashboard · Headwater", hostile.dashboard),
     Place("/playground", "Playground · Headwater", hostile.hub("playground"), listening),
 )
 
@@ -94,13 +96,13 @@ class Visit:
     async def go(self) -> None:
         """Open the page, and see everything that strangers send while it is open."""
         await self.page.add_init_script(path=LOOKING)
-        at = await self.place.attack(self.gallery, "", "first round")
+        at = await self.place.attack(self.gallery, "", "first-round")
         response = await self.page.goto(f"{self.gallery.url}{self.place.path}#{at}")
         assert response is not None
         self.response = response
         await self.place.ready(self.page)
-        await self.place.attack(self.gallery, at, "second round")
-        await self.page.wait_for_function("() => looking.shows(['second round'])", timeout=LATER)
+        await self.place.attack(self.gallery, at, "second-round")
+        await self.page.wait_for_function("() => looking.shows(['second-round'])", timeout=LATER)
 
     async def ask(self, question: str, argument: Any = None) -> Any:
         """What a function of looking.js answers."""
