@@ -46,7 +46,7 @@ async def test_a_network_that_breaks_while_it_publishes() -> None:
         assert found["heard"] == list(range(COUNT))
         assert (found["ids"], found["queued"]) == (COUNT, 0)
         assert cuts > 5
-        assert found["reads"] > 3
+        assert found["reads"] > 1
         async with httpx2.AsyncClient() as client:
             answer = await client.get(
                 f"{hub.url}/events?channel=a&since=all&wait=0", headers={"Accept": "application/json"}
