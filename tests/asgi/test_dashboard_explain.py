@@ -14,6 +14,7 @@ from headwater.brokers.memory import MemoryBroker
 from headwater.errors import InvalidInput
 from headwater.testing.asgi import open_stream
 from tests.support.site import Service, bearer, serving, token
+from tests.support.tokens import signed
 from tests.support.waiting import until
 
 BOSS = {"headers": bearer("root", permissions=[ADMIN])}
@@ -111,7 +112,7 @@ async def test_an_open_stream_is_explained() -> None:
 async def test_a_token_that_the_hub_refuses_is_explained() -> None:
     """That is the first step; the token itself is repeated nowhere."""
     async with serving(dev=False) as site:
-        for bearing, words in (("x" * 50, "no JWT"), (token("ada", ttl=0.001), "expired")):
+        for bearing, words in (("x" * 50, "no JWT"), (signed(exp=1), "expired")):
             verdict = await asked(site, token=bearing, channel="a")
             assert (verdict["answer"], verdict["steps"][-1]["name"], len(verdict["steps"])) == ("no", "token", 1)
             assert words in verdict["says"]

@@ -204,3 +204,13 @@ def test_nothing_is_remembered_for_one_stream(registry: Registry) -> None:
     """A batch that no second stream can want is not kept."""
     view = registry.join(stream(), channels(registry, "a"), frozenset())
     assert view.recent(0, 1) is not view.recent(0, 1)
+
+
+def test_views_are_counted(registry: Registry) -> None:
+    """As many as there are to walk through."""
+    first = stream(1)
+    registry.join(first, channels(registry, "a"), frozenset())
+    registry.join(stream(2), channels(registry, "ab"), frozenset())
+    assert registry.view_count == len(list(registry.views)) == 2
+    registry.leave(first)
+    assert registry.view_count == 1
