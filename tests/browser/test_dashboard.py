@@ -1,0 +1,220 @@
+"""The dashboard in a real browser, against a real hub that asks for tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from headwater.auth import mint
+from tests.browser.chromium import chromium
+from tests.support.proxy import proxying
+from tests.support.raw import RawClient, streaming
+from tests.support.server import Server, running
+from tests.support.tokens import SECRET
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOSTILE = '<img src=x onerror="hacked=1">\'\u202e'
+
+
+def token(sub: str | None, permissions: Iterable[str] = (), subscribe: Iterable[str] = ("**",)) -> str:
+    """Of somebody who may read and publish everything."""
+    return mint(SECRET, sub=sub, subscribe=subscribe, publish=["**"], permissions=permissions, ttl=600)
+
+
+BOSS = token("boss", ["headwater.admin"])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hub() -> AsyncIterator[Server]:
+    """A hub with a log in memory."""
+    env = {"HEADWATER_JWT_SECRET": SECRET}
+    async with running(["serve", "--port", "0", "--broker", "memory://"], env=env) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium."""
+    async with chromium() as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def opened(browser: Browser, url: str, bearer: str | None = BOSS, **options: Any) -> AsyncIterator[Page]:
+    """The dashboard, with a token. What the browser complains about fails the test, but for answers that it does not like and
+    the network's failures."""
+    complaints: list[str] = []
+    page = await browser.new_page(**options)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda each: complaints.append(each.text) if each.type == "error" else None)
+    if bearer is not None:
+        await page.add_init_script(f"sessionStorage.setItem('headwater-dashboard-token', {json.dumps(bearer)})")
+    await page.goto(f"{url}/dashboard")
+    yield page
+    assert await page.evaluate("() => 'hacked' in window") is False
+    await page.close()
+    assert [each for each in complaints if not each.startswith("Failed to load resource")] == []
+
+
+async def publish(hub: Server, channel: str, data: Any = None, **fields: Any) -> str:
+    """Publish an event; its id."""
+    body = json.dumps({"channel": channel, "data": data, **fields}).encode()
+    headers = {"Authorization": f"Bearer {BOSS}", "Content-Type": "application/json", "Connection": "close"}
+    async with await RawClient.connect(hub.url) as client:
+        assert (await client.request("/events", headers, method="POST", body=body)).status == 201
+        id: str = json.loads(await client.read_body())["ids"][0]
+        return id
+
+
+@asynccontextmanager
+async def reading(hub: Server, channel: str, sub: str | None = "ada", **grants: Any) -> AsyncIterator[RawClient]:
+    """Somebody who reads a channel."""
+    headers = {"Authorization": f"Bearer {token(sub, **grants)}"}
+    async with streaming(f"{hub.url}/events?channel={channel}", headers) as client:
+        await client.message()
+        yield client
+
+
+async def test_only_administrators_are_let_in(browser: Browser, hub: Server) -> None:
+    """Without a token the page asks for one; a token that is no token, and one without the permission, are told apart; with
+    the right one the page opens, also after a reload, until the token is forgotten."""
+    async with opened(browser, hub.url, None) as page:
+        await expect(page.locator("#state")).to_have_text("token needed")
+        field, look = page.get_by_label("Token", exact=True), page.get_by_role("button", name="Look")
+        await expect(field).to_be_focused()
+        await expect(page.get_by_role("alert")).to_be_hidden()
+        for bearer, words in (("nonsense", "does not accept this token"), (token("eve"), "headwater.admin")):
+            await field.fill(bearer)
+            await look.click()
+            await expect(page.get_by_role("alert")).to_contain_text(words)
+            await expect(page.locator("#board")).to_be_hidden()
+        await field.fill(BOSS)
+        await field.press("Enter")
+        await expect(page.locator("#state")).to_have_text("live")
+        await page.reload()
+        await expect(page.locator("#state")).to_have_text("live")
+        await page.get_by_role("button", name="Forget the token").click()
+        await expect(field).to_be_focused()
+        await expect(page.locator("#board")).to_be_hidden()
+        assert await page.evaluate("() => sessionStorage.length") == 0
+
+
+async def test_figures_move(browser: Browser, hub: Server) -> None:
+    """What the hub does is drawn, said in words, and stands in a table; and whose figures these are."""
+    async with opened(browser, hub.url) as page, reading(hub, "news"), reading(hub, "news", "eve"):
+        await expect(page.locator("#figure-streams")).to_have_text("2")
+        await expect(page.locator("#node")).to_contain_text(f" · {hub.process.pid}")
+        for number in range(20):
+            await publish(hub, "news", number)
+        chart = page.locator("#chart-deliveries")
+        await expect(chart.locator("path.line.one")).to_have_count(1)
+        words = re.compile("Deliveries per second: now live .*highest [1-9]")
+        await expect(chart.get_by_role("img")).to_have_attribute("aria-label", words)
+        await expect(page.locator("#broker-state")).to_have_text("answers")
+        await expect(page.locator("#channels-body tr").first).to_contain_text("news")
+        await page.get_by_text("The charts as a table").click()
+        await expect(page.locator("#minutes tr")).not_to_have_count(0)
+        await chart.get_by_role("img").focus()
+        await page.keyboard.press("ArrowLeft")
+        await expect(chart.locator(".when")).not_to_have_text("now")
+
+
+async def test_a_stream_is_found_looked_at_and_closed(browser: Browser, hub: Server) -> None:
+    """By keyboard: search, open, close in two steps. Its client is told; the drawer says that it is gone."""
+    async with opened(browser, hub.url) as page, reading(hub, "jobs", "carol") as client, reading(hub, "jobs"):
+        await page.get_by_label("Streams with this principal").fill("carol")
+        row = page.locator("#streams-body tr")
+        await expect(row).to_have_count(1)
+        await row.get_by_role("button").press("Enter")
+        drawer = page.get_by_role("dialog")
+        await expect(drawer).to_contain_text("direct to the socket")
+        await expect(drawer).to_contain_text("carol")
+        await drawer.get_by_role("button", name="Close the stream").click()
+        await expect(drawer.get_by_role("button", name="End it")).to_be_focused()
+        await drawer.get_by_role("button", name="Keep it").click()
+        await drawer.get_by_role("button", name="Close the stream").click()
+        await page.keyboard.press("Enter")
+        assert (await client.message_of("closing")).data == '{"reason":"admin"}'
+        await expect(drawer.get_by_role("status")).to_contain_text("Ended")
+        await page.keyboard.press("Escape")
+        await expect(drawer).to_be_hidden()
+        await expect(page.locator("#streams-body")).to_contain_text("No stream is open here that matches")
+
+
+async def test_a_channel_is_looked_at_and_its_events_are_explained(browser: Browser, hub: Server) -> None:
+    """From the list to the channel, to one of its events, to why somebody would not get it, step by step; and an address
+    leads to the channel."""
+    id = await publish(hub, "room:7", {"n": 1}, type="log", permissions=["rooms.read"])
+    async with opened(browser, hub.url) as page, reading(hub, "room:7", "ada") as client:
+        await page.get_by_label("Channels that begin with").fill("room:7")
+        await page.locator("#channels-body").get_by_role("button", name="room:7").click()
+        drawer = page.get_by_role("dialog")
+        await expect(drawer.locator(".events li")).to_contain_text("you would need these permissions")
+        assert page.url.endswith("#channel/room%3A7")
+        await page.reload()
+        await drawer.get_by_role("button", name="#").click()
+        await drawer.get_by_role("button", name="Explain").click()
+        verdict = page.locator("#verdict")
+        await expect(verdict.locator(".verdict")).to_have_text("It would get there, from the moment it is published.")
+        await page.get_by_label("Id of the event").fill(id)
+        await page.get_by_role("button", name="Explain", exact=True).click()
+        await expect(verdict.locator(".bad")).to_have_count(
+            3
+        )  # the verdict, the permission, and where the stream began
+        await expect(verdict).to_contain_text("does not hold rooms.read")
+        for who, answer in (
+            (token("eve", ["rooms.read"]), "It would be delivered."),
+            (token("eve"), "does not get there"),
+        ):
+            await page.locator("label[for=who-token]").click()
+            await page.get_by_label("Their token").fill(who)
+            await page.get_by_label("Reading since").fill("all")
+            await page.get_by_role("button", name="Explain", exact=True).click()
+            await expect(verdict.locator(".verdict")).to_contain_text(answer)
+        assert client.ended is None
+
+
+async def test_hostile_names_and_data_are_text(browser: Browser, hub: Server) -> None:
+    """Of principals, types and data; a channel's name cannot be hostile, but as long as it likes. On a phone nothing sticks
+    out."""
+    channel = f"C{'W' * 199}"
+    await publish(hub, channel, {HOSTILE: HOSTILE}, type=HOSTILE[:-1])
+    name = HOSTILE[:-1] + "W" * 200
+    async with reading(hub, channel, name), opened(browser, hub.url, viewport={"width": 360, "height": 740}) as page:
+        await expect(page.locator("#streams-body")).to_contain_text(HOSTILE[:-1])
+        await page.locator("#channels-body").get_by_role("button", name=channel).click()
+        drawer = page.get_by_role("dialog")
+        await expect(drawer.locator("pre")).to_contain_text("onerror")
+        await expect(drawer.locator(".events strong")).to_have_text(HOSTILE[:-1])
+        await drawer.get_by_role("button", name="#").click()
+        await expect(drawer.get_by_text(name)).to_be_visible()
+        await drawer.get_by_role("button", name="Explain").click()
+        await expect(page.locator("#verdict")).to_contain_text("onerror")
+        assert await page.locator("main img, dialog img").count() == 0
+        assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
+
+
+async def test_it_comes_back_and_rests(browser: Browser, hub: Server) -> None:
+    """A connection that is cut comes back and goes on from where it was; while nobody looks at the page, it asks for
+    nothing."""
+    async with proxying(hub.port) as proxy, opened(browser, proxy.url) as page:
+        await expect(page.locator("#figure-events")).to_contain_text("/s")
+        accepted = proxy.accepted
+        await proxy.drop()
+        await expect(page.locator("#banner")).to_contain_text("Back.")
+        await expect(page.locator("#state")).to_have_text("live")
+        assert proxy.accepted > accepted
+        hide = "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });"
+        hide += " document.dispatchEvent(new Event('visibilitychange')) }"
+        await page.evaluate(hide, True)
+        await expect(page.locator("#state")).to_have_text("paused")
+        await page.evaluate(hide, False)
+        await expect(page.locator("#state")).to_have_text("live")
