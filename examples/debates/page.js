@@ -36,10 +36,10 @@ const words = (name) => name.replaceAll('_', ' ')
 // -- one debate ----------------------------------------------------------------------------------------------------------
 
 async function watch(id) {
-  const found = await get(`/${encodeURIComponent(id)}`)
+  const [found, said] = await Promise.all([get(`/${encodeURIComponent(id)}`), get(`/${encodeURIComponent(id)}/utterances`)])
   client?.close()
-  // The stream tells it all anew.
-  debate = { ...found, phase: 'waiting', paused: false, speaker: null, seen: new Set(), late: 0 }
+  // The stream tells it all anew, and `missed` what of it was said before we came.
+  debate = { ...found, phase: 'waiting', paused: false, speaker: null, seen: new Set(), missed: new Set(said.map((each) => each.id)) }
   history.replaceState(null, '', `#${debate.id}`)
   banner.begin()
   hush()
@@ -88,7 +88,13 @@ function listen() {
 }
 
 const HEAR = {
-  utterance: spoken,
+  utterance(data, id) {
+    if (debate.missed?.size && !debate.missed.has(data.id)) {
+      transcript.add({ kind: 'mark', text: `you came in here, after ${some(debate.missed.size, ['utterance', 'utterances'])}` })
+      debate.missed = null
+    }
+    spoken(data, id)
+  },
   intervention_response: (data, id) => (data.private ? transcript.add({ kind: 'private', id, text: data.content }) : spoken(data, id)),
   phase_transition({ phase }, id) {
     debate.phase = phase
@@ -112,10 +118,7 @@ function spoken({ timestamp, speaker, content, phase, question }, id) {
   if (phase) debate.seen.add((debate.phase = phase)) // also without the transition, if that is no longer in the log
   debate.speaker = speaker
   if (!debate.speakers[speaker]) addSpeaker(speaker, 'moderator')
-  const isFresh = Date.now() - timestamp < FRESH
-  if (isFresh && debate.late) transcript.add({ kind: 'mark', text: `you came in here, after ${some(debate.late, ['utterance', 'utterances'])}` })
-  debate.late = isFresh || debate.late === null ? null : debate.late + 1
-  transcript.add({ kind: 'bubble', id, timestamp, speaker, content, question, isFresh })
+  transcript.add({ kind: 'bubble', id, timestamp, speaker, content, question, isFresh: Date.now() - timestamp < FRESH })
 }
 
 // -- drawing -------------------------------------------------------------------------------------------------------------

@@ -125,6 +125,11 @@ async def test_a_visitor_sees_agents_at_work(tmp_path: Path, visit: Open) -> Non
         assert await page.locator("#picture").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
         await expect(page.locator("#files a")).to_have_text(["story.md", "house.svg", "tour.py", "room.zip"])
         await expect(page.locator("#list li.ready")).to_have_count(1)
+        await expect(page.locator("#progress")).to_have_js_property("value", 4)
+        await expect(page.locator("#finished")).to_have_text("4 of 4 agents have finished")
+        await expect(page.locator("#cursor")).to_have_text((await ids_on(page, ".line"))[-1])
+        await expect(page.locator("#lag")).to_have_text(re.compile(r"^\d+ ms$"))
+        await expect(page.locator(".bar .home")).to_have_count(0)  # on its own it has no gallery to lead back to
         await assert_fits_a_phone(page)
 
 
@@ -180,6 +185,7 @@ async def test_the_rooms_page_survives_its_server(tmp_path: Path, visit: Open) -
         await expect(page.locator("#stage-story")).to_have_class("done")
         await server.stop(signal.SIGKILL)
         await expect(page.locator("#banner")).to_contain_text("The connection is lost")
+        await expect(page.get_by_role("button", name="Try now")).to_be_visible()
         await expect(page.locator("#state")).to_have_text(re.compile("reconnecting|connecting"))
         server = await stack.enter_async_context(rooms_in(tmp_path, port=server.port))
         await expect(page.locator("#status")).to_have_text("ready")
@@ -266,6 +272,35 @@ async def test_a_late_visitor_sees_where_the_debate_is(tmp_path: Path, visit: Op
         for each in ("#phases .now", ".speaker.speaking strong"):
             await expect(late.locator(each)).to_have_text(await page.locator(each).inner_text())
         assert await ids_on(late, "#said > li") == await ids_on(page, "#said > li")
+        said = await late.locator(".bubble").count()
+        await late.get_by_role("button", name="Resume").click()
+        await expect(late.locator(".phase", has_text="you came in here")).to_have_text(
+            re.compile(f"after {said} utter")
+        )
+        assert await page.locator(".phase", has_text="you came in here").count() <= 1  # the debate may have begun before
+
+
+async def test_words_come_as_they_are_spoken(tmp_path: Path, visit: Open) -> None:
+    """Who speaks is seen to speak while the words come, and has the floor after them; with reduced motion all words are there
+    at once. What was said can be taken away as a text."""
+    async with debates_in(tmp_path, speed=SLOWLY) as server:
+        page = await visit(f"{server.url}/debates")
+        await expect(page.locator(".speaker.typing .does")).to_have_text("is speaking")
+        await expect(page.locator(".bubble .later")).to_have_count(1)
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.locator(".bubble .later")).to_have_count(0)
+        await expect(page.locator(".speaker.speaking .does")).to_have_text("holds on")
+        await expect(page.locator(".speaker.typing")).to_have_count(0)
+        async with page.expect_download() as download:
+            await page.get_by_role("button", name="Save as text").click()
+        saved = (await (await download.value).path()).read_text()
+        assert saved.startswith(await page.locator("#topic").inner_text())
+        assert all(text in saved for text in await page.locator(".bubble p").all_text_contents())
+        await page.emulate_media(reduced_motion="reduce")
+        before = await page.locator(".bubble").count()
+        await page.get_by_role("button", name="Resume").click()
+        await expect(page.locator(".bubble").nth(before)).to_be_visible()
+        assert await page.locator(".bubble .later").count() == 0
 
 
 async def test_the_audience_takes_part(tmp_path: Path, visit: Open) -> None:

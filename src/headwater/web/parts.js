@@ -12,10 +12,12 @@ export function make(name, className = '', ...content) {
   return element
 }
 
-/** A time of day, as the reader writes it. */
-export const clock = (time) => new Date(time).toLocaleTimeString([], { hour12: false })
-
+// Made once: a formatter takes longer to make than a row.
 const whole = new Intl.NumberFormat()
+const hours = new Intl.DateTimeFormat([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
+
+/** A time of day, as the reader writes it. */
+export const clock = (time) => (Number.isNaN(new Date(time).getTime()) ? '–' : hours.format(new Date(time)))
 
 /** A number of things: `1 line`, `2,000 lines`. */
 export const some = (number, [one, many]) => `${whole.format(number)} ${number === 1 ? one : many}`
@@ -125,7 +127,8 @@ export class Banner {
 
 // -- lists that grow fast ------------------------------------------------------------------------------------------------
 
-const ROWS = 200 // made for one picture
+const ROWS = 200 // made for one picture, at most
+const BUDGET = 6 // ms for making them; to lay them out takes some times as long
 const FEW = 12 // rows that may appear with an effect
 const NEAR = 48 // px from the end that count as the end
 const TELL = 10_000 // ms between two summaries for people who listen to the page
@@ -183,12 +186,15 @@ export class Feed {
 
   add(item) {
     this.#pending.push(item)
-    const { max } = this.#parts
-    if (this.#pending.length > 2 * max) {
-      this.dropped += this.#pending.length - max
-      this.#pending = this.#pending.slice(-max) // no picture will ever show the others
-    }
+    if (this.#pending.length > 2 * this.#parts.max) this.#forget() // no picture is drawn while nobody looks
     this.#schedule()
+  }
+
+  /** Of what waits, what will never be shown: there is enough behind it. */
+  #forget() {
+    const { max } = this.#parts
+    this.dropped += Math.max(0, this.#pending.length - max)
+    this.#pending = this.#pending.slice(-max)
   }
 
   clear() {
@@ -209,12 +215,11 @@ export class Feed {
   }
 
   #drawSome() {
-    const { list, max, draw, isShown, onDrawn } = this.#parts
-    const items = this.#pending.splice(0, ROWS)
-    const made = items.map((item) => ({ item, element: draw(item) }))
-    let shown = 0
-    for (const { item, element } of made) shown += !(element.hidden = !isShown(item))
-    if (items.length <= FEW) made.forEach(({ element }) => element.classList.add('new'))
+    const { list, max, onDrawn } = this.#parts
+    this.#forget()
+    const made = this.#make(performance.now() + BUDGET)
+    const shown = made.filter(({ element }) => !element.hidden).length
+    if (made.length <= FEW) made.forEach(({ element }) => element.classList.add('new'))
     list.append(...made.map(({ element }) => element))
     this.rows.push(...made)
     this.visible += shown
@@ -224,6 +229,20 @@ export class Feed {
     onDrawn()
     this.#stick()
     if (this.#pending.length) this.#schedule()
+  }
+
+  /** Rows of what waits, until a time. */
+  #make(until) {
+    const { draw, isShown } = this.#parts
+    const made = []
+    for (const item of this.#pending.slice(0, ROWS)) {
+      const element = draw(item)
+      element.hidden = !isShown(item)
+      made.push({ item, element })
+      if (performance.now() > until) break
+    }
+    this.#pending.splice(0, made.length)
+    return made
   }
 
   #trim(count) {
