@@ -5,6 +5,7 @@ Functions that run inside a transaction, and tell the receiver of what they chan
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -31,6 +32,8 @@ CREATE INDEX IF NOT EXISTS notifications_unread ON notifications (user) WHERE NO
 
 OF_RECEIVER: Final = frozenset({"read", "seen"})
 """What only the receiver may change; the rest is the sender's."""
+
+_ID = re.compile(r"[1-9][0-9]{0,17}\Z", re.ASCII)
 
 
 class Level(StrEnum):
@@ -206,7 +209,7 @@ def _find(connection: sqlite3.Connection, id: str) -> sqlite3.Row:
 
 
 def _number(id: str) -> int:
-    if not (id.isascii() and id.isdigit() and len(id) < 18) or id != str(int(id)):
+    if not _ID.match(id):
         raise _unknown(id)
     return int(id)
 
