@@ -161,7 +161,7 @@ export function Decoder({ lastEventId = '', max = MAX_BUFFER } = {}) {
       if (!more) return messages
       if (isAfterCr && more[0] === '\n') more = more.slice(1)
       isAfterCr = more.endsWith('\r') // it ends its line now; a LF that follows belongs to it
-      const lines = more.split(/\r\n|\r|\n/)
+      const lines = more.split(/\r\n?|\n/)
       lines[0] = rest + lines[0] // and not before it is split: a long line in many pieces is looked through once
       rest = /** @type {string} */ (lines.pop())
       measure(rest.length)
@@ -266,8 +266,8 @@ const engineOf = (settings, tell, move) => {
   /** The one timer: of the connect timeout, the watchdog, or the next try. @type {any} */
   let timer
   let failures = 0 // in a row, of streams and polls; all that is decided about trying again hangs on this number
-  let { base } = settings
   let isFresh = false // the next token must be a new one
+  let { base } = settings
   let openedAt = 0
   let heardAt = 0
   /** @type {number | null} */
@@ -399,7 +399,7 @@ const engineOf = (settings, tell, move) => {
     plan(wait, () => {
       const silent = now() - heardAt
       if (silent < silence) watch(silence - silent)
-      else if (!isSecond && now() - due > GRACE) watch(GRACE, true)
+      else if (!isSecond && now() - due > GRACE / 4) watch(GRACE, true)
       else if (silence) fail(current, new Error('no answer in time'), 'silence')
     })
   }
