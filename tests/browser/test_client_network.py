@@ -2,90 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx2
-from playwright.async_api import Page
 
 from headwater.auth import mint
-from headwater.client import Publisher
-from tests.browser.chromium import chromium, connect, states, until_record, until_state
-from tests.support.gateway import command, gateway, held_ports
+from tests.browser.chromium import chromium, connect, states, until_state
+from tests.browser.scene import BRISK, DEV, EAGER, Scene, fronting, hub, listening
+from tests.support.gateway import gateway, held_ports
 from tests.support.proxy import Proxy, proxying
-from tests.support.server import Server, running
 from tests.support.tokens import SECRET
 from tests.support.waiting import until
-
-EAGER = {"retry": {"base": 50, "max": 200}, "connectTimeout": 700, "silence": 2500, "probeEvery": 400}
-"""Options that make faults short: of the hub's heartbeats comes one a second."""
-
-BRISK = "Math.random = () => 0.05"
-"""The hub asks for retries within two seconds, the whole of which the tests need not wait for."""
-
-DEV = ("serve", "--dev", "--broker")
-
-
-class Scene:
-    """A page that listens, and what it should have heard.
-
-    Attributes:
-        page: it; the client is in its `client`.
-        log: what was published.
-    """
-
-    def __init__(self, page: Page, hub: str, token: str | None = None) -> None:
-        self.page = page
-        self.log: list[Any] = []
-        self._hub = hub
-        self._token = token
-
-    async def publish(self, count: int = 3, *, data: Any = None) -> None:
-        """Publish some, straight to the hub."""
-        async with Publisher(f"{self._hub}/events", self._token) as publisher:
-            for _ in range(count):
-                self.log.append(len(self.log) if data is None else data)
-                await publisher.publish("room:1", "n", self.log[-1])
-
-    async def heard(self) -> None:
-        """The page has all of it, in order, each once, and was told of no gap."""
-        await until_record(self.page, self.log)
-        assert await self.page.evaluate("() => resets") == []
-
-    async def exchange(self) -> None:
-        """Publish some, and see that they come."""
-        await self.publish()
-        await self.heard()
-
-    async def count(self) -> int:
-        """How many changes of state there were."""
-        return len(await states(self.page))
-
-
-@asynccontextmanager
-async def listening(hub: str, site: str | None = None, **options: Any) -> AsyncIterator[Scene]:
-    """A page that is connected to a hub, through `site` if given."""
-    async with chromium(without=["--disable-back-forward-cache"]) as browser:
-        page = await browser.new_page()
-        await page.add_init_script(BRISK)
-        await page.goto(f"{site or hub}/playground")
-        scene = Scene(page, hub)
-        await connect(page, {"channels": ["room:1"], **EAGER, **options})
-        await until_state(page, "open")
-        await scene.exchange()
-        yield scene
-
-
-@asynccontextmanager
-async def hub(*words: str, env: dict[str, str] | None = None) -> AsyncIterator[Server]:
-    """A hub with a heartbeat each second."""
-    async with running([*words], env={"HEADWATER_HEARTBEAT": "1", **(env or {})}) as server:
-        yield server
 
 
 async def test_a_hub_that_restarts_behind_nginx(tmp_path: Path) -> None:
@@ -105,63 +35,12 @@ async def test_a_hub_that_restarts_behind_nginx(tmp_path: Path) -> None:
             assert (await states(scene.page))[-1]["state"] in ("open", "polling")
 
 
-NGINX = """daemon off; pid {folder}/pid; error_log {folder}/error.log crit; {user} worker_processes 1;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
-    uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass {hub}; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
-            proxy_buffering {buffering}; proxy_ignore_headers X-Accel-Buffering;
-            gzip {buffering}; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 1;
-        }}
-    }}
-}}
-"""
-
-
-class Buffering:
-    """An nginx that keeps what it gets until it has enough of it to be worth compressing, or does not."""
-
-    def __init__(self, folder: Path, port: int, upstream: str) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._folder = folder
-        self._fields = {"folder": folder, "port": port, "hub": upstream, "user": "user root;"}
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def set(self, buffering: str) -> None:
-        """Start it, or let it go on with new connections, so."""
-        path = self._folder / "nginx.conf"
-        path.write_text(NGINX.format(buffering=buffering, **self._fields))
-        if self._process is None:
-            self._process = await asyncio.create_subprocess_exec(
-                command("nginx"), "-p", str(self._folder), "-c", str(path)
-            )
-            await until((self._folder / "pid").exists, "nginx to start")
-        else:
-            self._process.send_signal(signal.SIGHUP)
-
-    async def end(self) -> None:
-        """End it and its workers."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            await self._process.wait()
-
-
 async def test_a_proxy_that_buffers_everything(tmp_path: Path) -> None:
-    """Streams say nothing through such a proxy. Polls take over within a second of the third failure, and events come at
+    """p06: streams say nothing through such a proxy. Polls take over within a second of the third failure, and events come at
     once. When the proxy lets streams through, streaming returns by itself."""
-    with held_ports(1) as (port,):
-        async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(hub(*DEV, "memory://", "--port", "0"))
-            nginx = Buffering(tmp_path, port, server.url)
-            stack.push_async_callback(nginx.end)
-            await nginx.set("off")
-            scene = await stack.enter_async_context(listening(server.url, nginx.url))
-            await nginx.set("on")
+    async with hub(*DEV, "memory://", "--port", "0") as server, fronting(tmp_path, server.url) as nginx:
+        async with listening(server.url, nginx.url) as scene:
+            await nginx.be("buffering")
             before = await scene.count()
             await until_buffered(nginx.url)
             await scene.page.evaluate("() => client.reconnect()")
@@ -173,9 +52,35 @@ async def test_a_proxy_that_buffers_everything(tmp_path: Path) -> None:
             begun = time.monotonic()
             await scene.exchange()
             assert time.monotonic() - begun < 1
-            await nginx.set("off")
+            await nginx.be("passing")
             await until_state(scene.page, "open", since=await scene.count())
             await scene.exchange()
+
+
+async def test_a_proxy_that_has_lost_the_hub(tmp_path: Path) -> None:
+    """p04: to streams and to polls it answers 502, until the circuit is open. When it finds the hub again, everything that
+    was published in the meantime comes."""
+    async with hub(*DEV, "memory://", "--port", "0") as server, fronting(tmp_path, server.url) as nginx:
+        async with listening(server.url, nginx.url) as scene:
+            before = await scene.count()
+            await nginx.be("broken")
+            await until_refused(nginx.url)
+            await scene.page.evaluate("() => client.reconnect()")
+            await scene.publish()
+            await until_state(scene.page, "suspended", since=before)
+            changes = (await states(scene.page))[before:]
+            assert {each["status"] for each in changes if each["state"] in ("waiting", "polling", "suspended")} == {502}
+            await nginx.be("passing")
+            await scene.heard()
+            await until_state(scene.page, "open", since=before + len(changes))
+            await scene.exchange()
+
+
+async def until_refused(url: str) -> None:
+    """Wait until new connections are answered with a 502."""
+    async with httpx2.AsyncClient() as client:
+        while (await client.get(f"{url}/healthz")).status_code != 502:
+            pass
 
 
 async def until_buffered(url: str) -> None:
@@ -225,19 +130,27 @@ async def cut_in_a_frame(scene: Scene, proxy: Proxy, begin: int) -> None:
 
 
 async def test_a_browser_that_is_offline() -> None:
-    """The client knows at once, and is back as soon as the network is."""
+    """The client knows at once, and is back as soon as the network is. What the page publishes meanwhile waits, and is
+    published once and in order."""
     async with hub(*DEV, "memory://", "--port", "0") as server, listening(server.url, probeEvery=30_000) as scene:
         await scene.page.context.set_offline(True)
         await until_state(scene.page, "offline")
         await scene.publish()
+        own = ["first", "second", "third"]
+        await scene.page.evaluate(
+            "(own) => { window.sent = Promise.all(own.map((each) => client.publish('room:1', 'n', each))) }", own
+        )
+        assert await scene.page.evaluate("() => client.metrics().queued") == 3
+        scene.log += own
         await scene.page.context.set_offline(False)
         await scene.heard()
+        assert await scene.page.evaluate("async () => new Set(await sent).size") == 3
         await scene.exchange()
 
 
 async def test_a_page_that_is_hidden_reloaded_and_kept() -> None:
-    """A hidden page keeps its stream. A reloaded one goes on from the id that it has kept. One that was left and returned to
-    had no connection meanwhile, and misses nothing."""
+    """p01, p20: a hidden page keeps its stream. A reloaded one goes on from the id that it has kept, and what it publishes
+    again is not published twice. One that was left and returned to had no connection meanwhile, and misses nothing."""
     async with hub(*DEV, "memory://", "--port", "0") as server, listening(server.url) as scene:
         page = scene.page
         hide = """(hidden) => {
@@ -251,10 +164,17 @@ async def test_a_page_that_is_hidden_reloaded_and_kept() -> None:
         await scene.exchange()
         assert await scene.count() == before
 
+        send = "() => client.publish('room:1', 'n', 'paid', { idempotencyKey: 'order 7' })"
+        scene.log.append("paid")
+        sent = await page.evaluate(send)
+        await scene.heard()
         record, cursor = await page.evaluate("() => [record, client.lastEventId]")
         await page.reload()
         await scene.publish()
         await connect(page, {"channels": ["room:1"], **EAGER, "lastEventId": cursor}, before=record)
+        assert (
+            await page.evaluate(send) == sent
+        )  # as a page does that has kept the key, and does not know what became of it
         await scene.heard()
 
         await page.goto(f"{server.url}/healthz")
