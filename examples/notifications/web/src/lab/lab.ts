@@ -13,7 +13,7 @@ const PATIENCE = 30_000 // ms for anything to happen
 const TIDYING = 100 // ms between two deletions: the server bounds how fast a user may write
 const STABLE = 1000 // ms that a stream must last to be retried at once; the client's default is 5000
 
-const pause = (delay: number) => new Promise((resolve) => setTimeout(resolve, delay))
+export const pause = (delay: number) => new Promise((resolve) => setTimeout(resolve, delay))
 
 type TokenKind = 'good' | 'wrong'
 

@@ -1,7 +1,8 @@
 // What the buttons of the test page do, step by step. Each breaks something, creates notifications while it is broken, mends
 // it, and sees what came.
 import { SSEEventType } from '../events'
-import type { Lab } from './lab'
+import { pause, type Lab } from './lab'
+import { seconds } from './words'
 
 export interface Scenario {
   readonly id: string
@@ -13,7 +14,7 @@ export interface Scenario {
   run(lab: Lab): Promise<void>
 }
 
-const PACE = 120 // ms between two calls of the throttled handler
+const PACE = 150 // ms between two calls of the throttled handler
 
 const cut: Scenario = {
   id: 'cut',
@@ -134,13 +135,14 @@ const throttle: Scenario = {
   async run(lab) {
     await lab.ready()
     const seen: string[] = []
-    const off = lab.client.on(SSEEventType.NOTIFICATION_CREATED, ({ data }) => seen.push(data.title ?? ''), { throttle: PACE })
+    const began = Date.now()
+    const off = lab.client.on(SSEEventType.NOTIFICATION_CREATED, ({ data }) => seen.push(data.title), { throttle: PACE })
     lab.you('You had 12 notifications created.')
     await lab.send(12)
     await lab.arrived()
-    await new Promise((resolve) => setTimeout(resolve, 2 * PACE)) // the last of a burst is told of at its end
+    await pause(2 * PACE) // the last of a burst is told of at its end
     off()
-    await lab.verdict(`The throttled handler was called ${seen.length} times, the last time for “${seen.at(-1)}”.`)
+    await lab.verdict(`The throttled handler was called ${seen.length} times in ${seconds(Date.now() - began)}, the last time for “${seen.at(-1)}”.`)
   },
 }
 

@@ -162,12 +162,12 @@ function Connection({ lab, isBusy, perform }: ConnectionProps) {
 }
 
 function ScenarioRow({ scenario, isBusy, start }: { scenario: Scenario; isBusy: boolean; start: () => void }) {
-  const { id, title, about } = scenario
+  const { title, about } = scenario
   return (
     <li>
-      <button className="scenario" type="button" disabled={isBusy} aria-labelledby={`title-${id}`} aria-describedby={`about-${id}`} onClick={start}>
-        <strong id={`title-${id}`}>{title}</strong>
-        <span id={`about-${id}`}>{about}</span>
+      <button className="scenario" type="button" disabled={isBusy} onClick={start}>
+        <strong>{title}</strong>
+        <span>{about}</span>
       </button>
     </li>
   )
