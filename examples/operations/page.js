@@ -3,7 +3,7 @@
 // Each user has a stream of their own with their own token. Nothing here decides who sees what: the hub does.
 
 import { createClient } from './client.js'
-import { Banner, Tokens, byId, call, clock, make, showState, some, themeButton, whileSeen } from './live.js'
+import { Banner, Tokens, byId, call, clock, make, perFrame, showState, some, themeButton, whileSeen } from './live.js'
 
 const base = (path) => new URL(path, document.baseURI).pathname
 const API = base('api/v1')
@@ -15,6 +15,7 @@ const USERS = [
 const PARTS = { servers: 'servers.read', incidents: 'incidents.read', automations: 'automations.read', logs: 'logs.read' }
 const MAX_EVENTS = 60
 const MAX_LINES = 80
+const NEAR = 24 // px from the end of the log that count as the end
 const NEXT = { OPEN: 'INVESTIGATING', INVESTIGATING: 'RESOLVED', RESOLVED: 'OPEN' }
 const STEP = { OPEN: 'Investigate', INVESTIGATING: 'Resolve', RESOLVED: 'Reopen' }
 const LOOK = {
@@ -58,6 +59,9 @@ class User {
     this.withheld = new Map() // permissions to how many events asked for them and were not sent
     this.waiting = null // events that came while the state was loaded
     this.rows = { servers: new Map(), incidents: new Map(), automations: new Map() }
+    this.changed = { servers: new Set(), incidents: new Set(), automations: new Set() } // ids of rows, since the last picture
+    this.unsaid = [] // lines of the log, likewise
+    this.schedule = perFrame(() => this.drawChanges())
     this.card = byId('user').content.firstElementChild.cloneNode(true)
     this.card.classList.add(role)
     this.card.setAttribute('aria-label', `${name}, ${role}`)
@@ -179,13 +183,34 @@ class User {
 
   put(part, id, changes) {
     const known = this.rows[part].get(id)
+    if (!known && part !== 'automations' && !changes.host && !changes.createdAt) return // it is older than what was loaded
     this.rows[part].set(id, { ...known, id, ...changes })
-    this.draw(part, id)
+    this.changed[part].add(id)
+    this.schedule()
   }
 
-  draw(part, changed) {
+  /** What has come since the last picture, however much that is. */
+  drawChanges() {
+    for (const [part, ids] of Object.entries(this.changed)) {
+      if (ids.size) this.draw(part, ids)
+      ids.clear()
+    }
+    const lines = this.unsaid.splice(0).slice(-MAX_LINES)
+    if (!lines.length) return
+    const list = this.part('logs').lastElementChild
+    const isAtEnd = list.scrollTop + list.clientHeight > list.scrollHeight - NEAR
+    list.append(...lines.map((line) => this.line(line)))
+    while (list.children.length > MAX_LINES) list.firstElementChild.remove()
+    if (isAtEnd) list.scrollTop = list.scrollHeight
+  }
+
+  line({ level, source, message, timestamp }) {
+    return make('li', `line ${level}`, make('time', '', clock(timestamp)), make('span', '', `${source}: ${message}`))
+  }
+
+  draw(part, changed = new Set()) {
     const all = [...this.rows[part].values()].sort(ORDER[part])
-    const rows = all.slice(0, MAX_ROWS).map((row) => DRAW[part](this, row, row.id === changed || row.name === changed))
+    const rows = all.slice(0, MAX_ROWS).map((row) => DRAW[part](this, row, changed.has(row.id ?? row.name)))
     if (all.length > MAX_ROWS) rows.push(make('li', 'empty', `and ${all.length - MAX_ROWS} more`))
     const none = { servers: 'None yet. Add one above.', incidents: 'All is well.' }
     const focused = this.card.contains(document.activeElement) && document.activeElement.dataset.key
@@ -193,12 +218,9 @@ class User {
     if (focused) this.card.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true })
   }
 
-  say(level, source, message, timestamp) {
-    const line = make('li', `line ${level}`, make('time', '', clock(timestamp)), make('span', '', `${source}: ${message}`))
-    const list = this.part('logs').lastElementChild
-    list.append(line)
-    if (list.children.length > MAX_LINES) list.firstElementChild.remove()
-    list.scrollTop = list.scrollHeight
+  say(line) {
+    this.unsaid.push(line)
+    this.schedule()
   }
 
   tell(message, timestamp) {
@@ -223,7 +245,7 @@ const HANDLERS = {
   'automation.started': (user, { automation }) => user.put('automations', automation, { status: 'RUNNING', note: 'running' }),
   'automation.completed': (user, { automation, result }) => user.put('automations', automation, { status: 'COMPLETED', note: result }),
   'automation.failed': (user, { automation, error }) => user.put('automations', automation, { status: 'FAILED', note: error }),
-  'log.added': (user, { source, level, message }, { timestamp }) => user.say(level, source, message, timestamp),
+  'log.added': (user, { source, level, message }, { timestamp }) => user.say({ level, source, message, timestamp }),
   'notification.sent': (user, { message }, { timestamp }) => user.tell(message, timestamp),
 }
 
