@@ -81,6 +81,7 @@ export class Items {
   #list
   #options
   #rows = new Map() // by id: { item, element }
+  #shown = []
 
   /**
    * @param {HTMLElement} list
@@ -95,6 +96,7 @@ export class Items {
   }
 
   show(items) {
+    this.#shown = items
     const gone = new Map(this.#rows)
     let isFirst = this.#rows.size === 0
     items.forEach((item, index) => {
@@ -110,34 +112,36 @@ export class Items {
 
   /** Draw all anew: names have changed. */
   again() {
-    const items = [...this.#rows.values()].map(({ item }) => item)
     for (const [id, { element, item }] of this.#rows) {
       const row = { item, element: this.#row(item, false) }
       this.#replace(element, row.element)
       this.#rows.set(id, row)
     }
-    this.show(items)
+    this.show(this.#shown)
   }
 
   clear() {
+    this.#shown = []
     this.#rows.clear()
     this.#list.replaceChildren()
   }
 
-  /** Whoever has the focus within a row keeps it at the same thing in the new one. */
+  /** Whoever has the focus within a row keeps it at the same thing in the new one, or near it. */
   #replace(old, row) {
     const focused = old.contains(document.activeElement) ? document.activeElement.className : null
     old.replaceWith(row)
-    if (focused !== null) ([...row.querySelectorAll('button, a')].find((each) => each.className === focused) ?? row.querySelector('button, a'))?.focus()
+    if (focused !== null) this.#focusNear(row, [...row.querySelectorAll('button, a')].find((each) => each.className === focused))
   }
 
   #drop(id, element) {
     this.#rows.delete(id)
-    if (element.contains(document.activeElement)) {
-      const near = element.nextElementSibling ?? element.previousElementSibling
-      ;(near?.querySelector('button, a') ?? this.#list.closest('[tabindex]') ?? this.#list).focus()
-    }
+    const near = element.contains(document.activeElement) ? (element.nextElementSibling ?? element.previousElementSibling ?? element) : null
     element.remove()
+    if (near) this.#focusNear(near)
+  }
+
+  #focusNear(row, wanted = row.querySelector('button, a')) {
+    ;(wanted ?? row.nextElementSibling?.querySelector('button, a') ?? this.#list).focus()
   }
 
   #row(item, isNew) {

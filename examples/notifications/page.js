@@ -63,7 +63,6 @@ function drawInbox() {
   bell.show(items, unseen)
   byId('unread').textContent = unread
   byId('nothing').hidden = shown.length > 0 || me.inbox.isLoading
-  byId('inbox').hidden = shown.length === 0
   for (const button of document.querySelectorAll('.read-all')) button.disabled = unread === 0
 }
 
@@ -302,7 +301,7 @@ function begin() {
   for (const button of document.querySelectorAll('.read-all')) button.addEventListener('click', () => me.markAllRead())
   setInterval(() => (refreshTimes(), me && drawAnnouncements()), 30 * TICK)
   themeButton(byId('theme'))
-  whileSeen(() => [me?.client, byId('flight').checked ? null : other?.client].filter(Boolean))
+  whileSeen(() => (other?.client && !byId('flight').checked ? [other.client] : [])) // a bell is for those who look elsewhere, too; a phone of the page is not
   enter(chosen)
 }
 
