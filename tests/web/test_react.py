@@ -13,7 +13,7 @@ from tests.support.node import JS, printed, program
 from tests.support.source import ROOT
 
 TESTS = sorted(str(path.relative_to(JS)) for path in (JS / "test/ui").glob("*.test.mjs"))
-WITH_REACT = [path for path in TESTS if not re.search("redux|notifications", path)]
+WITH_REACT = [path for path in TESTS if not re.search("redux|notifications|guides", path)]
 SIZES = {
     "react.js": (3, ["react", "./headwater.js"]),
     "bell.js": (4, ["react", "./headwater.js", "./react.js"]),
@@ -21,7 +21,7 @@ SIZES = {
 }
 """KiB of each, minified and compressed, on top of what is named."""
 
-GUIDES = ("docs/howto/react.md", "docs/howto/redux.md", "js/README.md")
+GUIDES = ("docs/howto/browser.md", "docs/howto/react.md", "docs/howto/redux.md", "js/README.md")
 MODULES = {
     "headwater": "types.d.ts",
     "headwater/react": "react.d.ts",
@@ -72,8 +72,8 @@ async def test_they_are_small(file: str) -> None:
 
 
 def blocks(guide: str) -> list[str]:
-    """The examples of a guide: its blocks of TypeScript with JSX."""
-    return re.findall(r"^```tsx\n(.*?)^```", (ROOT / guide).read_text(), re.DOTALL | re.MULTILINE)
+    """The examples of a guide that are TypeScript, with or without JSX. Those that are not are run only, by js/test/ui."""
+    return re.findall(r"^```tsx?\n(.*?)^```", (ROOT / guide).read_text(), re.DOTALL | re.MULTILINE)
 
 
 async def test_what_the_guides_show_compiles(tmp_path: Path) -> None:
