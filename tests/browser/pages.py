@@ -36,7 +36,7 @@ async def live(page: Page) -> None:
 async def listening(page: Page) -> None:
     """The playground does nothing before it is told to."""
     await page.get_by_label("Channels").fill("playground")
-    await page.get_by_label("Begin").select_option("since=all")
+    await page.get_by_label("Begin").select_option("last=10")
     await page.get_by_role("button", name="Connect", exact=True).click()
     await expect(page.locator("#state")).to_have_text("open", timeout=LATER)
 
