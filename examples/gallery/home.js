@@ -4,7 +4,7 @@
 
 import { createClient } from '/client.js'
 import { River } from './river.js'
-import { byId, clock, make, showState, themeButton, whileSeen } from './live.js'
+import { byId, clock, make, perFrame, showState, themeButton, whileSeen } from './live.js'
 
 const PULSE = 'gallery:pulse'
 const HELLO = 'hello'
@@ -38,7 +38,7 @@ function beat({ events, rate, streams, published, latencyMs }) {
   byId('latency').textContent = latencyMs ? `under ${latencyMs} ms` : '–'
   const last = events.at(-1)
   if (!last) return
-  byId('last').textContent = `${last.channel} ${last.type}`
+  byId('last').textContent = `${last.channel.replace(/[\da-f-]{13,}/g, (id) => `${id.slice(0, 8)}…`)} ${last.type}`
   if (!performance.getEntriesByName('live').length) performance.mark('live') // something of the applications is seen
 }
 
@@ -55,27 +55,37 @@ function tease(card, past, events) {
 // -- what is said on hello -----------------------------------------------------------------------------------------------
 
 const said = new Map() // ids of what this page published to when it did
-const waiting = new Map() // ids of what arrived before the answer to its own publishing
+const heard = new Map() // ids of the last that was heard to when it was, and where that is shown
+let news = [] // heard since the last picture
+const showNews = perFrame(drawNews)
 
-function hear(data, id) {
-  const now = performance.now()
-  river.add([{ arm: ARMS.length - 1, type: data.length > 32 ? `${data.slice(0, 31)}…` : data }], 0)
-  const time = make('span', 'soft small', clock(Date.now()))
-  byId('heard').prepend(make('li', 'new', make('span', 'words', data), time))
-  byId('heard').children[MAX_HEARD]?.remove()
+function hear(words, id) {
+  news = [...news.slice(1 - MAX_HEARD), { words, id, at: performance.now() }] // others may publish thousands
+  showNews()
+}
+
+function drawNews() {
+  for (const { words, id, at } of news) {
+    river.add([{ arm: ARMS.length - 1, type: words.length > 32 ? `${words.slice(0, 31)}…` : words }], 0)
+    const time = make('span', 'soft small', clock(Date.now()))
+    byId('heard').prepend(make('li', 'new', make('span', 'words', words), time))
+    heard.set(id, { at, time })
+    settle(id)
+  }
+  news = []
+  while (byId('heard').children.length > MAX_HEARD) byId('heard').lastChild.remove()
+  for (const id of [...heard.keys()].slice(0, -20)) heard.delete(id)
   byId('silence').hidden = true
-  waiting.set(id, { now, time })
-  if (waiting.size > 20) waiting.delete(waiting.keys().next().value)
-  settle(id)
 }
 
 /** Say how long something took from this page back to it, once both its answer and the event are here. */
 function settle(id) {
-  if (!said.has(id) || !waiting.has(id)) return
-  const { now, time } = waiting.get(id)
-  time.textContent = `back after ${Math.max(1, Math.round(now - said.get(id)))} ms`
+  if (!said.has(id) || !heard.has(id)) return
+  const { at, time } = heard.get(id)
+  time.textContent = `back after ${Math.max(1, Math.round(at - said.get(id)))} ms`
+  byId('back').textContent = `Published, and ${time.textContent}`
   said.delete(id)
-  waiting.delete(id)
+  heard.delete(id)
 }
 
 byId('say').addEventListener('submit', async (event) => {

@@ -16,7 +16,7 @@ export class Tokens {
 
   get = async (fresh = false) => {
     if (!fresh && Date.now() < this.#until) return this.#token
-    const response = await fetch(this.#path, { method: 'POST' })
+    const response = await ask(this.#path, { method: 'POST' })
     if (!response.ok) throw await refusal(response)
     this.#token = (await response.json()).token
     this.#until = JSON.parse(atob(this.#token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).exp * 1000 - 60_000
@@ -30,13 +30,18 @@ export async function call(path, { body, tokens, method = body === undefined ? '
     const headers = {}
     if (tokens) headers.Authorization = `Bearer ${await tokens.get(fresh)}`
     if (body !== undefined) headers['Content-Type'] = 'application/json'
-    return fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
+    return ask(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
   }
   let response = await send(false)
   if (response.status === 401 && tokens) response = await send(true)
   if (!response.ok) throw await refusal(response)
   return response
 }
+
+const ask = (path, options) =>
+  fetch(path, options).catch(() => {
+    throw new Error('The server does not answer. Try again in a moment.')
+  })
 
 async function refusal(response) {
   const answer = await response.json().catch(() => ({}))

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, expect
 import headwater
 from headwater import Draft
 from tests.browser.chromium import chromium
+from tests.browser.tasks import LONGEST, WATCH, longest_task, watch_tasks
 from tests.support.server import Server, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,15 +32,6 @@ KEPT = 1_000
 
 FRAMES = 500
 """Rows that the playground keeps."""
-
-LONGEST = 200
-"""Milliseconds for which a page may not answer its reader."""
-
-WATCH = """() => {
-    window.longest = 0
-    const watch = (list) => (window.longest = Math.max(window.longest, ...list.getEntries().map(({ duration }) => duration)))
-    new PerformanceObserver(watch).observe({ type: 'longtask' })
-}"""
 
 
 @dataclass(frozen=True)
@@ -145,11 +137,11 @@ async def test_a_burst_of_lines_leaves_the_page_usable(page: Page, rooms: Rooms)
     """Five thousand lines at once: no task of the page takes long, it keeps and shows the last thousand in their order, and
     says how many there were. Whoever comes later sees the same."""
     room = await opened(page, rooms)
-    await page.evaluate(WATCH)
+    await watch_tasks(page)
     await rooms.say(room, MANY)
     await expect(page.locator(".line").last).to_contain_text(f"line {MANY - 1} of", timeout=LATER)
     await expect(page.locator("#count")).to_have_text(re.compile(r"^1,000 lines, the last of 5,\d\d\d$"))
-    assert await page.evaluate("() => window.longest") < LONGEST
+    assert await longest_task(page) < LONGEST
     shown = await page.locator(".line .message").all_text_contents()
     assert shown == [f"line {number} of a burst" for number in range(MANY - KEPT, MANY)]
     assert await is_at_end(page, "#log")
@@ -158,7 +150,7 @@ async def test_a_burst_of_lines_leaves_the_page_usable(page: Page, rooms: Rooms)
     await late.goto(page.url)
     await expect(late.locator(".line").last).to_contain_text(f"line {MANY - 1} of", timeout=LATER)
     await expect(late.locator(".line")).to_have_count(KEPT)
-    assert await late.evaluate("() => window.longest") < LONGEST
+    assert await longest_task(late) < LONGEST
 
 
 async def test_a_burst_of_frames_leaves_the_playground_usable(page: Page) -> None:
@@ -167,7 +159,7 @@ async def test_a_burst_of_frames_leaves_the_playground_usable(page: Page) -> Non
     async with running(["serve", "--dev", "--port", "0", "--broker", "memory://"]) as hub:
         await page.goto(f"{hub.url}/playground?channel=burst&connect")
         await expect(page.locator("#state")).to_have_text("open")
-        await page.evaluate(WATCH)
+        await watch_tasks(page)
         async with httpx.AsyncClient(base_url=hub.url, trust_env=False) as http:
             for first in range(0, MANY, BATCH):
                 numbers = range(first, first + BATCH)
@@ -175,7 +167,7 @@ async def test_a_burst_of_frames_leaves_the_playground_usable(page: Page) -> Non
                 (await http.post("/events", json=events)).raise_for_status()
         await expect(page.locator(".frame").last).to_contain_text(f'{{"n":{MANY - 1}}}', timeout=LATER)
         await expect(page.locator("#count-events")).to_have_text(f"{MANY + 1:,}")
-        assert await page.evaluate("() => window.longest") < LONGEST
+        assert await longest_task(page) < LONGEST
         assert await page.locator("#rows > *").count() == FRAMES
         await expect(page.locator("#kept")).to_have_text(re.compile("^Shown are the last 500 frames of 5,0"))
         await page.click("#clear")

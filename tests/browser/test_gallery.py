@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
 
+from tests.browser.tasks import LONGEST, longest_task, watch_tasks
 from tests.support.postgres import shared_server
 from tests.support.server import Server, running
 
@@ -105,7 +107,7 @@ async def test_every_page_leads_home(gallery: Server) -> None:
 
 async def test_what_is_published_comes_back(gallery: Server) -> None:
     """The box publishes, the message comes back over the stream with the time that took, and to other pages, too. Markup is
-    shown as text."""
+    shown as text, and of thousands of messages the last."""
     async with visiting(gallery) as visitor:
         here, there = await visitor.open("/"), await visitor.open("/")
         for page in (here, there):
@@ -115,6 +117,15 @@ async def test_what_is_published_comes_back(gallery: Server) -> None:
         await expect(here.locator("#heard li .words")).to_have_text("<b>Hello</b>")
         await expect(here.locator("#heard li")).to_contain_text("back after")
         await expect(there.locator("#heard li .words")).to_have_text("<b>Hello</b>")
+        await expect(here.locator("#back")).to_have_text(re.compile("^Published, and back after"))
+        await expect(there.locator("#back")).to_have_text("")
+        await watch_tasks(there)
+        async with httpx.AsyncClient(base_url=gallery.url, trust_env=False) as http:
+            for first in range(0, 3000, 1000):
+                events = [{"channel": "hello", "data": number} for number in range(first, first + 1000)]
+                (await http.post("/events", json=events)).raise_for_status()
+        await expect(there.locator("#heard li .words")).to_have_text(["2999", "2998", "2997"])
+        assert await longest_task(there) < LONGEST
 
 
 async def test_lines_are_copied_whole(gallery: Server) -> None:
