@@ -273,3 +273,37 @@ test('a query that is given up before its answer leaves no listener', async () =
   assert.equal(shop.data, undefined)
   client.close()
 })
+
+/** Numbers from 0 to `below`, as chance has it, but each time the same. */
+const chance = (seed) => (below) => (seed = (seed * 48_271) % 2_147_483_647) % below
+
+for (const seed of Array.from({ length: 20 }, (_, n) => n + 1)) {
+  test(`p16: whatever races, the data are the server's in the end (${seed})`, async () => {
+    const { hub, client } = await connected()
+    const shop = queries(client)
+    const below = chance(seed * 7919)
+    const stored = []
+    const asked = new Map() // from a query's number to what the server read when it got to it
+    const steps = [
+      () => hub.push(['order', stored[stored.push(stored.length) - 1]]),
+      () => void shop.start({ forceRefetch: true }),
+      () => shop.answers.forEach((_, n) => asked.has(n) || asked.set(n, [...stored])), // and answers later
+      () => shop.answers.forEach((answer, n) => asked.has(n) && answer({ data: asked.get(n) })),
+      () => settle(),
+      () => new Promise((resolve) => setTimeout(resolve, below(20))),
+    ]
+    shop.start()
+    for (let i = 0; i < 30; i += 1) {
+      await steps[below(steps.length)]()
+      if (below(2)) await new Promise(setImmediate)
+    }
+    await settle()
+    steps[2]()
+    steps[3]()
+    await settle()
+    await settle(() => new Promise((resolve) => setTimeout(resolve, 60)))
+    assert.deepEqual([...shop.data].sort((a, b) => a - b), stored)
+    shop.store.dispatch(shop.api.util.resetApiState())
+    client.close()
+  })
+}
