@@ -1,8 +1,9 @@
 """What publishing and triggers cost the transactions of an application, with a hub that relays all the while.
 
-Compared are two pairs. A transaction that changes a row of `account` and publishes an event, with one that changes a row of
-`account` and inserts the same channel, type and data into a plain table, which has a primary key, the time of each row, and
-nobody who reads it. And an update of a table with the trigger of a rule whose WHEN is false, with the same update of the same
+Compared are two pairs. A transaction that changes a row of `account` and publishes an event, by the statement that `publish`
+sends in every language that has it or by the SQL function for all others, with one that changes a row of `account` and
+inserts the same channel, type and data into a plain table, which has a primary key, the time of each row, and nobody who
+reads it. And an update of a table with the trigger of a rule whose WHEN is false, with the same update of the same
 table without one. Beside them, and not judged, are what nobody can do without: the change of `account` alone, and an update
 with a trigger made by hand whose WHEN is the constant false, which is the least that PostgreSQL takes for any trigger.
 
@@ -30,13 +31,15 @@ _PICK = "\\set id random(1, 10000)\n"
 _ACCOUNT = "UPDATE account SET n = n + 1 WHERE id = :id;"
 _EVENT = f"jsonb_build_object('id', :id::int, 'text', '{'x' * 80}')"
 
-ALONE, PLAIN, PUBLISH = "alone", "plain", "publish"
+ALONE, PLAIN, PUBLISH, CALL = "alone", "plain", "publish", "call"
 NO_TRIGGER, FALSE, LEAST, TRUE = "no trigger", "WHEN false", "WHEN (false)", "WHEN true"
 
 KINDS = {
     ALONE: f"{_PICK}BEGIN; {_ACCOUNT} COMMIT;\n",
     PLAIN: f"{_PICK}BEGIN; {_ACCOUNT} INSERT INTO plain (channel, type, data) VALUES ('a', 'n', {_EVENT}::text); COMMIT;\n",
-    PUBLISH: f"{_PICK}BEGIN; {_ACCOUNT} SELECT headwater.publish('a', 'n', {_EVENT}); COMMIT;\n",
+    PUBLISH: f"{_PICK}BEGIN; {_ACCOUNT} INSERT INTO headwater.event (channel, type, data) VALUES ('a', 'n', {_EVENT}::text);"
+    " COMMIT;\n",
+    CALL: f"{_PICK}BEGIN; {_ACCOUNT} SELECT headwater.publish('a', 'n', {_EVENT}); COMMIT;\n",
     NO_TRIGGER: f"{_PICK}UPDATE untouched SET n = n + 1 WHERE id = :id;\n",
     FALSE: f"{_PICK}UPDATE guarded SET n = n + 1 WHERE id = :id;\n",
     LEAST: f"{_PICK}UPDATE by_hand SET n = n + 1 WHERE id = :id;\n",
@@ -44,7 +47,7 @@ KINDS = {
 }
 """What the application does, as scripts of pgbench."""
 
-JUDGED = (PLAIN, PUBLISH, NO_TRIGGER, FALSE)
+JUDGED = (PLAIN, PUBLISH, CALL, NO_TRIGGER, FALSE)
 """What is in every round; the others are in every third one."""
 
 Round: TypeAlias = dict[str, Commits]
@@ -56,8 +59,8 @@ class Throughput:
 
     Attributes:
         found: the median of each kind.
-        publish_ratio: of transactions that publish to those that write the same into a plain table; `alone_ratio` to those
-            that do neither.
+        publish_ratio: of transactions that publish to those that write the same into a plain table; `call_ratio` of those
+            that publish with the function; `alone_ratio` of those that publish to those that do neither.
         false_ratio, true_ratio: of updates with a trigger of ours to those without, by its WHEN; `least_ratio` of those with
             the cheapest trigger that there can be.
         published: events that the hub has taken meanwhile, each of them once.
@@ -66,6 +69,7 @@ class Throughput:
 
     found: dict[str, Commits]
     publish_ratio: float
+    call_ratio: float
     alone_ratio: float
     false_ratio: float
     least_ratio: float
@@ -87,6 +91,7 @@ def throughput(plan: Plan) -> Throughput:
     return Throughput(
         found={kind: _typical([found[kind] for found in rounds if kind in found]) for kind in KINDS},
         publish_ratio=_ratio(rounds, PUBLISH, PLAIN),
+        call_ratio=_ratio(rounds, CALL, PLAIN),
         alone_ratio=_ratio(rounds, PUBLISH, ALONE),
         false_ratio=_ratio(rounds, FALSE, NO_TRIGGER),
         least_ratio=_ratio(rounds, LEAST, NO_TRIGGER),

@@ -16,9 +16,9 @@ from bench.scenarios import Plan, checked, running
 from bench.worker import Worker
 
 PUBLISH = """
-SELECT count(headwater.enqueue('bench', 'message', format(
+INSERT INTO headwater.event (channel, data) SELECT 'bench', format(
     '{"t":"%%s","n":"%%s","text":"%%s"}', repeat('0', 20), lpad(i::text, 10, '0'), repeat('x', 65)
-), false, NULL, NULL)) FROM generate_series(%s::int, %s) AS i
+) FROM generate_series(%s::int, %s) AS i
 """
 CHANGE = """
 UPDATE watched SET t = repeat('0', 20), n = lpad((%s::int + id - 1)::text, 10, '0') WHERE id <= %s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.postgres.commits import ALONE, FALSE, LEAST, NO_TRIGGER, PLAIN, PUBLISH, TRUE, Throughput
+from bench.postgres.commits import ALONE, CALL, FALSE, LEAST, NO_TRIGGER, PLAIN, PUBLISH, TRUE, Throughput
 from bench.postgres.latency import Freshness
 from bench.postgres.sequencing import Sequencing
 from bench.postgres.server import CLIENTS
@@ -15,6 +15,7 @@ def throughput_table(found: Throughput) -> str:
     lines = [
         ("an UPDATE, and the event as a row of a plain table", PLAIN, 1.0),
         ("an UPDATE, and the event is published", PUBLISH, found.publish_ratio),
+        ("an UPDATE, and it is published by the SQL function", CALL, found.call_ratio),
         ("an UPDATE, and nothing else", ALONE, found.publish_ratio / found.alone_ratio),
         ("an UPDATE of a table without a trigger", NO_TRIGGER, 1.0),
         ("of one with a trigger whose WHEN is false", FALSE, found.false_ratio),

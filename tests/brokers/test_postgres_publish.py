@@ -139,17 +139,19 @@ def test_a_connection_of_django_s_is_known_by_where_it_comes_from() -> None:
         def execute(self, statement: str, parameters: list[object]) -> None:
             ran.append((statement, parameters))
 
-        def fetchone(self) -> tuple[object, ...]:
-            return ("row",)
+        description = None
 
     class Wrapper:
         vendor = "postgresql"
         cursor = Cursor
 
     ran: list[tuple[str, list[object]]] = []
+    insert = (
+        'INSERT INTO "100%%".event (channel, type, data, is_text, permissions, key) VALUES (%s, %s, %s, %s, %s, %s)'
+    )
     Wrapper.__module__ = "django.db.backends.postgresql.base"
     assert publish(Wrapper(), "a", "x", 1, schema="100%") is None
-    assert ran == [('SELECT "100%%".enqueue(%s, %s, %s, %s, %s, %s)', ["a", "x", "1", False, None, None])]
+    assert ran == [(insert, ["a", "x", "1", False, None, None])]
     Wrapper.vendor = "sqlite"
     with pytest.raises(InvalidInput, match="a connection to sqlite"):
         publish(Wrapper(), "a")
@@ -222,6 +224,49 @@ async def test_what_is_no_event_fails_in_the_transaction(published: str, argumen
         ask(published, f"SELECT headwater.publish({arguments})")
 
 
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ("DEFAULT, DEFAULT, DEFAULT, DEFAULT", "not a channel name"),
+        ("'$own', DEFAULT, DEFAULT, DEFAULT", "not a channel name"),
+        ("'a', NULL, DEFAULT, DEFAULT", "without data"),
+        ("'a', repeat('x', 16777217), DEFAULT, DEFAULT", "has 16777217 bytes"),
+        ("'a', DEFAULT, 'p  q', DEFAULT", "permission is malformed"),
+        ("'a', DEFAULT, E'p\n', DEFAULT", "permission is malformed"),
+        ("'a', DEFAULT, repeat('p ', 32) || 'p', DEFAULT", "33 permissions"),
+        ("'a', DEFAULT, repeat('p', 201), DEFAULT", "permission is malformed"),
+        ("'a', DEFAULT, DEFAULT, ''", "idempotency key '' is malformed"),
+        ("'a', DEFAULT, DEFAULT, repeat('k', 201)", "idempotency key .* is malformed"),
+    ],
+)
+async def test_what_is_inserted_is_checked_as_well(published: str, values: str, complaint: str) -> None:
+    """Whoever publishes by an INSERT hears of what is wrong in the transaction, too."""
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=complaint):
+        ask(published, f"INSERT INTO headwater.event (channel, data, permissions, key) VALUES ({values})")
+
+
+async def test_any_language_publishes_with_an_insert() -> None:
+    """With the defaults of a draft; and with as many permissions and as odd a key as there may be."""
+    with fresh() as url:
+        async with postgres_node(url, follow=["a"]) as (node, _):
+            many, key = " ".join(f"p{n}" * 60 for n in range(10, 42)), "ü " * 100
+            ask(url, "INSERT INTO headwater.event (channel) VALUES ('a')")
+            ask(url, "INSERT INTO headwater.event (channel, data) SELECT 'a', n::text FROM generate_series(1, 2) AS n")
+            ask(
+                url,
+                "INSERT INTO headwater.event (channel, type, data, is_text, permissions, key)"
+                f" VALUES ('a', 'x', 'one', true, '{many}', '{key}'), ('a', 'x', 'two', true, 'p q', 'k')",
+            )
+            await node.feed.until(lambda: len(node.feed.events) == 5)
+            assert [told(event) for event in node.feed.events] == [
+                ("message", "null", False, set()),
+                ("message", "1", False, set()),
+                ("message", "2", False, set()),
+                ("x", "one", True, set(many.split())),
+                ("x", "two", True, {"p", "q"}),
+            ]
+
+
 @pytest.fixture(scope="module")
 def published() -> Iterator[str]:
     """A log that is installed, and no hub."""
@@ -249,7 +294,7 @@ async def test_a_publisher_goes_on_without_a_hub_for_as_long_as_was_promised(pub
     async with postgres_node(published, follow=["a"]) as (node, broker):
         head = await broker.head()
         seen = await broker.read(["a"], 0, head.seq)
-        await node.feed.until(lambda: len(node.feed.events) + len(seen.events) == 2)
+        await node.feed.until(lambda: len({*node.feed.events, *seen.events}) == 2)
         ask(published, "SELECT headwater.publish('a', 'x', '4')")
         await node.feed.until(lambda: any(event.data == "4" for event in node.feed.events))
 
@@ -277,13 +322,19 @@ def test_an_application_needs_only_to_see_the_schema(published: str) -> None:
         ask(published, f"GRANT USAGE ON SCHEMA {schema_of(published)} TO {role}")
         with psycopg.connect(server.url("logs", user=role), autocommit=True) as connection:
             publish(connection, "a", schema=schema_of(published).strip('"'))
-            for forbidden in ("SELECT * FROM outbox", "SELECT * FROM log", "DELETE FROM state", "SELECT enter('', 0)"):
+            connection.execute(f"SELECT {schema_of(published)}.publish('a')".encode())
+            for forbidden in (
+                "SELECT * FROM {}.outbox",
+                "SELECT * FROM {}.log",
+                "SELECT * FROM {}.event",
+                "DELETE FROM {}.state",
+                "DELETE FROM {}.event",
+                "INSERT INTO {}.event (channel, at) VALUES ('a', now())",
+                "INSERT INTO {}.outbox (channel) VALUES ('a')",
+                "SELECT {}.enter('', 0)",
+            ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    connection.execute(
-                        forbidden.replace("FROM ", f"FROM {schema_of(published)}.")
-                        .replace("SELECT enter", f"SELECT {schema_of(published)}.enter")
-                        .encode()
-                    )
+                    connection.execute(forbidden.format(schema_of(published)).encode())
     finally:
         ask(published, f"REVOKE USAGE ON SCHEMA {schema_of(published)} FROM {role}")
         server.execute(f"DROP ROLE {role}")

@@ -26,7 +26,7 @@ _EXPECTED = (
 
 
 def ask(connection: Any, statement: str, parameters: Sequence[Any] = ()) -> Row | Awaitable[Row]:
-    """Run a statement that answers with one row.
+    """Run a statement that answers with one row, or with none.
 
     Args:
         connection: of the application, in whatever transaction it is.
@@ -34,7 +34,7 @@ def ask(connection: Any, statement: str, parameters: Sequence[Any] = ()) -> Row 
         parameters: texts, booleans or None.
 
     Returns:
-        the row, or an awaitable of it if the connection is asynchronous.
+        the row (of no columns if there is none), or an awaitable of it if the connection is asynchronous.
 
     Raises:
         InvalidInput: this is no connection that we know.
@@ -52,18 +52,18 @@ def _psycopg(connection: Any, statement: str, parameters: Sequence[Any]) -> Row 
     is_raw = "Raw" in type(cursor).__name__
     done = cursor.execute(_numbered(statement) if is_raw else _formatted(statement), parameters)
     if not inspect.isawaitable(done):
-        return tuple(cursor.fetchone())
+        return _fetched(cursor)
 
     async def answer() -> Row:
         await done
-        return tuple(await cursor.fetchone())
+        return tuple(await cursor.fetchone()) if cursor.description else ()
 
     return answer()
 
 
 def _asyncpg(connection: Any, statement: str, parameters: Sequence[Any]) -> Awaitable[Row]:
     async def answer() -> Row:
-        return tuple(await connection.fetchrow(_numbered(statement), *parameters))
+        return tuple(await connection.fetchrow(_numbered(statement), *parameters) or ())
 
     return answer()
 
@@ -73,12 +73,16 @@ def _sqlalchemy(connection: Any, statement: str, parameters: Sequence[Any]) -> R
     named = _replaced(statement.replace(":", "\\:"), ":p{}")
     done = connection.execute(sys.modules["sqlalchemy"].text(named), values)
     if not inspect.isawaitable(done):
-        return tuple(done.one())
+        return _only(done)
 
     async def answer() -> Row:
-        return tuple((await done).one())
+        return _only(await done)
 
     return answer()
+
+
+def _only(result: Any) -> Row:
+    return tuple(result.one()) if result.returns_rows else ()
 
 
 def _django(connection: Any, statement: str, parameters: Sequence[Any]) -> Row:
@@ -86,7 +90,11 @@ def _django(connection: Any, statement: str, parameters: Sequence[Any]) -> Row:
         raise InvalidInput(f"this is a connection to {connection.vendor}", expected=_EXPECTED)
     with connection.cursor() as cursor:
         cursor.execute(_formatted(statement), list(parameters))
-        return tuple(cursor.fetchone())
+        return _fetched(cursor)
+
+
+def _fetched(cursor: Any) -> Row:
+    return tuple(cursor.fetchone()) if cursor.description else ()
 
 
 def _formatted(statement: str) -> str:

@@ -97,7 +97,7 @@ def made() -> Mapping[str, tuple[str, ...]]:
     """The names of everything that is ours in the schema, by its kind, in an order in which it can be dropped. What belongs
     to a table goes with it."""
     text = "\n".join((_BEGINNING, *(each for _, _, each in migrations())))
-    kinds = ("FUNCTION", "VIEW", "TABLE")
+    kinds = ("VIEW", "FUNCTION", "TABLE")
     return {
         kind: tuple(dict.fromkeys(re.findall(rf"CREATE (?:OR REPLACE )?{kind} headwater\.(\w+)", text)))
         for kind in kinds

@@ -89,7 +89,7 @@ def refusal(row: Row, error: Exception) -> Draft:
 
 
 def _published(row: Row) -> Draft:
-    channel = check_channel(row.channel)  # which `enqueue` leaves to us
+    channel = check_channel(row.channel)  # who owns the table can put anything there
     permissions = frozenset(row.permissions.split(" ")) if row.permissions else frozenset[str]()
     if row.is_text:
         return Draft(

@@ -50,10 +50,10 @@ def publish(
 def publish_draft(connection: Any, draft: Draft, *, schema: str = "headwater") -> Any:
     """The same for a draft that is made already, of text for instance."""
     check_channel(draft.channel)
-    places = ", ".join([PARAMETER] * 6)
+    view, places = f"{quoted(check_schema(schema))}.event", ", ".join([PARAMETER] * 6)
     done = ask(
         connection,
-        f"SELECT {quoted(check_schema(schema))}.enqueue({places})",
+        f"INSERT INTO {view} (channel, type, data, is_text, permissions, key) VALUES ({places})",
         (
             draft.channel,
             draft.type,

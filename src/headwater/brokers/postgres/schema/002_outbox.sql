@@ -9,7 +9,7 @@
 CREATE TABLE headwater.outbox (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    kind "char" NOT NULL, -- p: published; c: a row of a table has changed
+    kind "char" NOT NULL DEFAULT 'p', -- p: published; c: a row of a table has changed
     channel text, type text, data text, is_text boolean, permissions text, key text, -- p: as in a draft
     source text, op text, new jsonb, old jsonb -- c: which rule or table, what was done, and the row after and before
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
@@ -59,8 +59,10 @@ BEGIN
 END
 $body$;
 
--- After something was published: refuse it if nobody takes anything from the outbox, or see to it that somebody does.
-CREATE FUNCTION headwater.look_after() RETURNS void LANGUAGE plpgsql AS
+-- For who publishes and does not know whether the leader is awake: refuse it if nobody takes anything from the outbox, or see
+-- to it that somebody does. Answers the time.
+CREATE FUNCTION headwater.look_after() RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
     state headwater.state;
@@ -71,69 +73,34 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start a hub on this database, or stop publishing.';
     END IF;
     PERFORM headwater.wake(state);
+    RETURN clock_timestamp();
 END
 $body$;
 
--- Publish within this transaction, from any language: the event exists if and only if the transaction is committed.
--- `enqueue` leaves the checks to the hub, but for the size, because whoever takes the event has to hold it; Python has made
--- them already. The first call of each function in a transaction costs as much as an insert, and so does a constraint on
--- the table, so there is none, and these call other functions only if something is not as usual.
-CREATE FUNCTION headwater.enqueue(
-    channel text, type text, data text, is_text boolean, permissions text, idempotency_key text
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+-- Permissions of an event as the outbox has them: separated by spaces; null for none.
+CREATE FUNCTION headwater.joined(permissions text[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $body$
 BEGIN
-    IF octet_length(data) > 16777216 THEN
-        PERFORM headwater.check_draft(channel, type, data, '{}', idempotency_key);
+    IF cardinality(permissions) > 32 THEN
+        RAISE '% permissions on one event, expected at most 32', cardinality(permissions)
+            USING ERRCODE = 'invalid_parameter_value';
+    ELSIF EXISTS (
+        SELECT FROM unnest(permissions) AS p
+        WHERE (length(p) BETWEEN 1 AND 200 AND p COLLATE "C" !~ '[^\x21-\x7e]') IS NOT TRUE
+    ) THEN
+        RAISE 'a permission is malformed: 1 to 200 visible ASCII characters without spaces'
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    INSERT INTO headwater.outbox (kind, channel, type, data, is_text, permissions, key)
-    VALUES ('p', channel, type, data, is_text, permissions, idempotency_key);
-    IF headwater.is_awake() IS NOT TRUE THEN
-        PERFORM headwater.look_after();
-    END IF;
-END
-$body$;
-
-CREATE FUNCTION headwater.publish(
-    channel text, type text DEFAULT 'message', data jsonb DEFAULT 'null', permissions text[] DEFAULT '{}',
-    idempotency_key text DEFAULT NULL
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
-$body$
-DECLARE
-    written text := coalesce(data, 'null')::text;
-BEGIN
-    IF (octet_length(written) <= 16777216 AND length(channel || type) < 200
-        AND channel COLLATE "C" ~ '^[A-Za-z0-9_.:/@=-]+$' AND type COLLATE "C" ~ '^[A-Za-z0-9_.-]+$'
-        AND cardinality(permissions) = 0 AND idempotency_key IS NULL) IS NOT TRUE
-        OR type IN ('connected', 'heartbeat', 'reset', 'token_expiring', 'closing')
-    THEN
-        PERFORM headwater.check_draft(channel, type, written, permissions, idempotency_key);
-    END IF;
-    INSERT INTO headwater.outbox (kind, channel, type, data, is_text, permissions, key)
-    VALUES ('p', channel, type, written, false, nullif(array_to_string(permissions, ' '), ''), idempotency_key);
-    IF headwater.is_awake() IS NOT TRUE THEN
-        PERFORM headwater.look_after();
-    END IF;
-END
-$body$;
-
-CREATE FUNCTION headwater.publish_text(
-    channel text, type text, data text, permissions text[] DEFAULT '{}', idempotency_key text DEFAULT NULL
-) RETURNS void LANGUAGE plpgsql AS
-$body$
-BEGIN
-    PERFORM headwater.check_draft(channel, type, data, permissions, idempotency_key);
-    PERFORM headwater.enqueue(
-        channel, type, coalesce(data, ''), true, nullif(array_to_string(permissions, ' '), ''), idempotency_key
-    );
+    RETURN nullif(array_to_string(permissions, ' '), '');
 END
 $body$;
 
 -- The rules for a draft, as `headwater.event` has them. (Lengths are no part of the patterns: counting makes those ten times
--- as dear.)
+-- as dear.) Answers true, or fails and says why.
 CREATE FUNCTION headwater.check_draft(
-    channel text, type text, data text, permissions text[], idempotency_key text
-) RETURNS void
+    channel text, type text, data text, permissions text, idempotency_key text
+) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
@@ -147,22 +114,78 @@ BEGIN
             left(type, 80));
     ELSIF type IN ('connected', 'heartbeat', 'reset', 'token_expiring', 'closing') THEN
         wrong := format('event type %L is one that only the hub sends', type);
-    ELSIF cardinality(permissions) > 32 THEN
-        wrong := format('%s permissions on one event, expected at most 32', cardinality(permissions));
-    ELSIF permissions <> '{}' AND EXISTS (
-        SELECT FROM unnest(permissions) AS p
-        WHERE (length(p) BETWEEN 1 AND 200 AND p COLLATE "C" !~ '[^\x21-\x7e]') IS NOT TRUE
-    ) THEN
-        wrong := 'a permission is malformed: 1 to 200 visible ASCII characters without spaces';
     ELSIF (length(idempotency_key) BETWEEN 1 AND 200 AND idempotency_key COLLATE "C" !~ '[\x01-\x1f\x7f]') IS FALSE THEN
         wrong := format('idempotency key %L is malformed: 1 to 200 characters, none of them a control character',
             left(idempotency_key, 80));
+    ELSIF data IS NULL THEN
+        wrong := 'an event without data; JSON has null for nothing';
     ELSIF octet_length(data) > 16777216 THEN
         wrong := format('the data has %s bytes, and an event at most 16 MiB', octet_length(data));
     END IF;
     IF wrong IS NOT NULL THEN
         RAISE '%', wrong USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM headwater.joined(string_to_array(permissions, ' '));
+    RETURN true;
+END
+$body$;
+
+-- Publish within this transaction: insert here, and the event exists if and only if the transaction is committed. `data` is
+-- JSON unless it `is_text`; that it is well-formed is left to the hub, which reads it anyway.
+--
+-- A view, because nothing costs a transaction less. A function for the same costs it twice as much, and so does a constraint
+-- or a trigger on the table: each has to be prepared anew in every transaction. So what is as usual is told by two
+-- expressions, and functions are called only if something is not. That of `at` is evaluated when the table is locked already,
+-- so the leader sees that a transaction is under way that may have found it awake.
+CREATE VIEW headwater.event AS
+SELECT at, channel, type, data, is_text, permissions, key FROM headwater.outbox
+WHERE CASE
+    WHEN octet_length(data) <= 16777216 AND length(channel || type) < 200
+        AND channel COLLATE "C" ~ '^[A-Za-z0-9_.:/@=-]+$' AND type COLLATE "C" ~ '^[A-Za-z0-9_.-]+$'
+        AND type <> ALL ('{connected,heartbeat,reset,token_expiring,closing}')
+        AND (permissions IS NULL
+            OR octet_length(permissions) < 64 AND permissions COLLATE "C" ~ '^[!-~]+( [!-~]+)*$') -- so there are at most 32
+        AND (key IS NULL OR octet_length(key) <= 200 AND key COLLATE "C" ~ '^[ -~]+$')
+    THEN true
+    ELSE headwater.check_draft(channel, type, data, permissions, key)
+END WITH CHECK OPTION;
+
+ALTER VIEW headwater.event
+    ALTER at SET DEFAULT CASE
+        WHEN to_timestamp(
+            nullif(current_setting('headwater.awake_' || md5('headwater'), true), '')::double precision
+        ) > clock_timestamp() THEN clock_timestamp()
+        ELSE headwater.look_after()
+    END,
+    ALTER type SET DEFAULT 'message', ALTER data SET DEFAULT 'null', ALTER is_text SET DEFAULT false;
+
+GRANT INSERT (channel, type, data, is_text, permissions, key) ON headwater.event TO PUBLIC;
+
+-- The same as functions.
+CREATE FUNCTION headwater.publish(
+    channel text, type text DEFAULT 'message', data jsonb DEFAULT 'null', permissions text[] DEFAULT '{}',
+    idempotency_key text DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql AS
+$body$
+BEGIN
+    INSERT INTO headwater.event (channel, type, data, permissions, key) VALUES (
+        channel, type, coalesce(data, 'null')::text,
+        CASE
+            WHEN cardinality(permissions) = 1 AND strpos(permissions[1], ' ') = 0 THEN permissions[1]
+            WHEN cardinality(permissions) > 0 THEN headwater.joined(permissions)
+        END, idempotency_key
+    );
+END
+$body$;
+
+CREATE FUNCTION headwater.publish_text(
+    channel text, type text, data text, permissions text[] DEFAULT '{}', idempotency_key text DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql AS
+$body$
+BEGIN
+    INSERT INTO headwater.event (channel, type, data, is_text, permissions, key) VALUES (
+        channel, type, coalesce(data, ''), true, headwater.joined(permissions), idempotency_key
+    );
 END
 $body$;
 
