@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -238,6 +239,7 @@ async def test_streams_are_found() -> None:
         one = await site.get("/dashboard/streams", **boss)
         assert (one.json()["matching"], one.json()["total"]) == (3, 3)
         assert one.body == (await site.get("/dashboard/streams", **boss)).body
+        assert one.headers["headwater-node"].endswith(f"/{os.getpid()}")
 
 
 async def test_channels_are_found() -> None:

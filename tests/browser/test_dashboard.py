@@ -127,6 +127,47 @@ async def test_figures_move(browser: Browser, hub: Server) -> None:
         await expect(chart.locator(".when")).not_to_have_text("now")
 
 
+FIGURES = """async () => {
+    const { History, ago, bytes, milliseconds, minutes, short, span } = await import('/assets/dashboard-figures.js')
+    const { ceiling } = await import('/assets/dashboard-charts.js')
+    const numbers = 'events published deliveries replayed bytes live replaying lagging streams lagged'.split(' ')
+    const none = Object.fromEntries(numbers.map((name) => [name, 0]))
+    const usual = { ...none, opened: 5, resets: {}, rejections: {}, ended: {} }
+    const at = (time, more, p99 = null) => ({
+        sample: { time, p50_ms: null, p99_ms: p99, statistics: { ...usual, ...more } },
+        pulse: null,
+    })
+    const past = new History()
+    past.push(at(60_000, { events: 10 }))
+    past.push(at(62_000, { events: 30, resets: { expired: 2 } }, 7))
+    past.push(at(121_000, { events: 30, resets: { expired: 2, overflow: 1 } }))
+    const [first, second] = past.points
+    const rows = minutes(past.points).map(({ time, events, p99, resets }) => [time, events, p99, resets])
+    const found = { rate: [first.events, second.events], resets: [first.resets, second.resets], rows, span: past.span(600) }
+    found.last = past.last(30).length
+    past.push(at(122_000, { opened: 0 })) // the hub began anew
+    past.push(at(123_000, { opened: 0, events: 4 }))
+    found.anew = past.points.map(({ events }) => events)
+    found.words = [null, 9.87, 123.4, 12_345].map(short)
+    found.words.push(...[999, 1500].map(bytes), ...[null, 5000, 1234].map(milliseconds))
+    found.spans = [span(59.9), span(3600), span(90_000), ago(1000, 1999), ago(0, 60_000), ago(null)]
+    found.ceilings = [0, 0.3, 1, 11, 26, 99, 100, 101].map(ceiling)
+    return found
+}"""
+
+
+async def test_figures_are_worked_out(browser: Browser, hub: Server) -> None:
+    """Rates between two samples, however far apart; a hub that began anew is compared with nothing; numbers in few
+    characters."""
+    async with opened(browser, hub.url) as page:
+        found = await page.evaluate(FIGURES)
+    assert (found["rate"], found["resets"], found["last"], found["anew"]) == ([10, 0], [2, 1], 1, [4])
+    assert (found["rows"], found["span"]) == ([[120_000, 0, 0, 1], [60_000, 10, 7, 2]], 60)
+    assert found["words"] == ["\u2013", "9.9", "123", "12.3K", "999 B", "1.5 kB", "\u2013", "\u2265 5 s", "1.2 s"]
+    assert found["spans"] == ["59 s", "1 h", "1 d", "just now", "1 min ago", "\u2013"]
+    assert found["ceilings"] == [1, 0.5, 1, 20, 50, 100, 100, 200]
+
+
 async def test_a_stream_is_found_looked_at_and_closed(browser: Browser, hub: Server) -> None:
     """By keyboard: search, open, close in two steps. Its client is told; the drawer says that it is gone."""
     async with opened(browser, hub.url) as page, reading(hub, "jobs", "carol") as client, reading(hub, "jobs"):

@@ -109,7 +109,7 @@ export class Chart {
     const { series, kind, format } = this.#options
     const points = this.#points
     const tops = points.map((point) => (kind === 'line' ? Math.max(...series.map(({ key }) => point[key] ?? 0)) : series.reduce((all, { key }) => all + (point[key] ?? 0), 0)))
-    const most = ceiling(Math.max(0, ...tops))
+    const most = Math.max(kind === 'bars' ? 2 : 0, ceiling(Math.max(0, ...tops)))
     const inner = this.#width - EDGE.left - EDGE.right
     const bottom = HEIGHT - EDGE.bottom
     const x = (time) => EDGE.left + inner * (1 - (this.#end - time) / (this.#seconds * 1000))

@@ -29,6 +29,12 @@ export class History {
     if (this.points.length > KEPT) this.points.splice(0, this.points.length - KEPT)
   }
 
+  /** Whole minutes that charts span: no more than there are, so that a young hub's are not empty. */
+  span(most) {
+    const seconds = ((this.points.at(-1)?.time ?? 0) - (this.points[0]?.time ?? 0)) / 1000
+    return Math.min(most, Math.max(60, Math.ceil(seconds / 60) * 60))
+  }
+
   /** The points of the last so many seconds. */
   last(seconds) {
     const end = this.points.at(-1)?.time ?? 0
@@ -113,4 +119,4 @@ export function span(seconds) {
 }
 
 /** How long ago that was. */
-export const ago = (time, now = Date.now()) => (time == null ? '–' : `${span((now - time) / 1000)} ago`)
+export const ago = (time, now = Date.now()) => (time == null ? '–' : now - time < 1000 ? 'just now' : `${span((now - time) / 1000)} ago`)

@@ -124,7 +124,6 @@ const channelCells = (row) => [
   text(row.name, 'name'),
   text(short(row.pace), 'number'),
   text(count(row.readers), 'number'),
-  text(count(row.events), 'number'),
   text(ago(row.time)),
 ]
 

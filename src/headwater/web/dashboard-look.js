@@ -65,6 +65,7 @@ export class Drawer {
     history.replaceState(null, '', `#${kind}/${encodeURIComponent(name)}`)
     if (!this.#dialog.open) this.#dialog.showModal()
     this.#body.scrollTop = 0
+    this.#head.focus()
     this.#refresh()
   }
 

@@ -24,6 +24,11 @@ export const session = {
   },
 }
 
+let heard = () => {}
+
+/** Have told which process answered: `host/pid`. */
+export const onNode = (listener) => (heard = listener)
+
 /**
  * Ask the hub. @returns the answer's JSON; null if it has none.
  * @throws {Refused} anything but a good answer.
@@ -37,6 +42,7 @@ export async function ask(path, { method = 'GET', query = {}, json, signal } = {
     if (error.name === 'AbortError') throw error
     throw new Refused(0, 'No answer', 'The hub did not answer.')
   })
+  if (response.headers.has('headwater-node')) heard(response.headers.get('headwater-node'))
   if (response.status === 204) return null
   const answer = await response.json().catch(() => ({}))
   if (!response.ok) throw new Refused(response.status, answer.title ?? 'Refused', answer.detail ?? `The hub answered with ${response.status}.`)

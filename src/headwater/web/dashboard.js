@@ -10,7 +10,7 @@ import { Explainer } from './dashboard-explain.js'
 import { History, bytes, count, milliseconds, minutes, short } from './dashboard-figures.js'
 import { channelList, streamList } from './dashboard-lists.js'
 import { Drawer } from './dashboard-look.js'
-import { ask, base, session } from './dashboard-session.js'
+import { ask, base, onNode, session } from './dashboard-session.js'
 
 const past = new History()
 const banner = new Banner(byId('banner'), ['sample', 'samples'])
@@ -34,8 +34,9 @@ const charts = [
 const range = () => Number(document.querySelector('[name=range]:checked').value)
 
 const draw = perFrame(() => {
-  const points = past.last(range())
-  for (const chart of charts) chart.show(points, range())
+  const seconds = past.span(range())
+  const points = past.last(seconds)
+  for (const chart of charts) chart.show(points, seconds)
   if (past.latest) showSnapshot(past.latest, past.points.at(-1))
 })
 
@@ -128,6 +129,13 @@ function setLists(isOn) {
   for (const list of Object.values(lists)) list.isOn = isOn
 }
 
+// Behind one address there may be several processes, and each request reaches one of them.
+onNode((name) => {
+  const { node } = past.latest ?? {}
+  const isOther = node && name !== `${node.host}/${node.pid}`
+  if (isOther) byId('several').hidden = false
+})
+
 // -- who looks -----------------------------------------------------------------------------------------------------------
 
 function connect() {
@@ -140,7 +148,7 @@ function connect() {
     past.push(data)
     draw()
   })
-  client.onReset(() => past.clear())
+  client.onReset(connect) // another life of the process, with a history of its own
   client.onStatus((status) => {
     showState(byId('state'), status.state)
     if (status.state === 'failed') return refuse(status.error)

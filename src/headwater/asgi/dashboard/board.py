@@ -115,6 +115,11 @@ class Board:
         self._pulse: Pulse | None = None
         self._is_asking = False
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of answers that are about this process: a page whose requests reach several of them can tell."""
+        return {"headwater-node": f"{self._node.host}/{self._node.pid}"}
+
     async def open(self) -> Hub:
         """The hub that has the samples, from now until the one it is about shuts down.
 

@@ -34,8 +34,8 @@ class AskedPrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     id: str | None = None
-    subscribe: list[str] = []
-    permissions: list[str] = []
+    subscribe: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     channel: str
     id: str | None = None
-    permissions: list[str] = []
+    permissions: tuple[str, ...] = ()
     token: str | None = None
     stream: int | None = None
     principal: AskedPrincipal | None = None
@@ -116,7 +116,5 @@ async def _asked_about(call: Call, question: Question) -> Principal:
     if question.token is not None:
         return await call.site.gate.principal_of(question.token.strip())
     if (asked := question.principal) is not None:
-        return Principal(
-            id=asked.id or None, subscribe=tuple(asked.subscribe), permissions=frozenset(asked.permissions)
-        )
+        return Principal(id=asked.id or None, subscribe=asked.subscribe, permissions=frozenset(asked.permissions))
     return call.principal

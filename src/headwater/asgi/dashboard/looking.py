@@ -115,7 +115,7 @@ async def streams(call: Call) -> Response:
     async def find() -> StreamSurvey:
         return await survey.streams(hub, order, search=search, channel=channel, limit=limit)
 
-    return json_response(await call.site.board.lists.do(("streams", order, search, channel, limit), find))
+    return _answer(call, await call.site.board.lists.do(("streams", order, search, channel, limit), find))
 
 
 async def channels(call: Call) -> Response:
@@ -127,7 +127,11 @@ async def channels(call: Call) -> Response:
     async def find() -> survey.ChannelSurvey:
         return await survey.channels(hub, order, search=prefix, limit=limit)
 
-    return json_response(await call.site.board.lists.do(("channels", order, prefix, limit), find))
+    return _answer(call, await call.site.board.lists.do(("channels", order, prefix, limit), find))
+
+
+def _answer(call: Call, value: object) -> Response:
+    return json_response(value, headers=call.site.board.headers)
 
 
 def _order(call: Call, orders: type[Order]) -> Order:
@@ -154,7 +158,7 @@ def _limit(call: Call) -> int:
 
 async def stream(call: Call) -> Response:
     """One stream."""
-    return json_response(stream_facts(call.site.hub, number_of(call.rest)))
+    return _answer(call, stream_facts(call.site.hub, number_of(call.rest)))
 
 
 def number_of(text: str) -> int:
@@ -174,7 +178,7 @@ async def channel(call: Call) -> Response:
     hub = call.site.hub
     facts = await channel_facts(hub, name)
     readers = await survey.streams(hub, StreamOrder.BEHIND, channel=name, limit=20)
-    return json_response(shown_channel(facts, readers, call.principal))
+    return _answer(call, shown_channel(facts, readers, call.principal))
 
 
 def shown_channel(facts: ChannelFacts, readers: StreamSurvey, viewer: Principal) -> ShownChannel:
