@@ -22,7 +22,7 @@ from examples.operations.servers import Servers
 from examples.operations.settings import Settings
 from examples.shared.access import Access
 from examples.shared.database import Database
-from examples.shared.web import WEB, page, standalone
+from examples.shared.web import page, standalone
 from headwater import Hub, Principal, single_flight
 
 PAGE: Final = "/operations"
@@ -90,7 +90,7 @@ def router(hub: Hub, settings: Settings) -> APIRouter:
     api.add_notifications(routes, access, operations.bus)
     for role, permissions in ROLES.items():
         routes.include_router(access.dev_token(f"{PAGE}/dev/token/{role}", permissions=permissions))
-    routes.include_router(page(PAGE, FOLDER, WEB / "client.js"))
+    routes.include_router(page(PAGE, FOLDER, FOLDER / "channel.js"))
     return routes
 
 

@@ -2,8 +2,9 @@
 //
 // Each user has a stream of their own with their own token. Nothing here decides who sees what: the hub does.
 
+import { Channel } from './channel.js'
 import { createClient } from './client.js'
-import { Banner, Tokens, byId, call, clock, make, perFrame, showState, some, themeButton, whileSeen } from './live.js'
+import { Banner, Tokens, byId, call, clock, make, perFrame, showState, themeButton, whileSeen } from './live.js'
 
 const base = (path) => new URL(path, document.baseURI).pathname
 const API = base('api/v1')
@@ -13,7 +14,6 @@ const USERS = [
   { role: 'support', name: 'Sara' },
 ]
 const PARTS = { servers: 'servers.read', incidents: 'incidents.read', automations: 'automations.read', logs: 'logs.read' }
-const MAX_EVENTS = 60
 const MAX_LINES = 80
 const NEAR = 24 // px from the end of the log that count as the end
 const NEXT = { OPEN: 'INVESTIGATING', INVESTIGATING: 'RESOLVED', RESOLVED: 'OPEN' }
@@ -56,7 +56,6 @@ class User {
     this.name = name
     this.held = new Set()
     this.got = 0 // events
-    this.withheld = new Map() // permissions to how many events asked for them and were not sent
     this.waiting = null // events that came while the state was loaded
     this.rows = { servers: new Map(), incidents: new Map(), automations: new Map() }
     this.changed = { servers: new Set(), incidents: new Set(), automations: new Set() } // ids of rows, since the last picture
@@ -127,22 +126,8 @@ class User {
     return made
   }
 
-  /** Count an event that is on the channel. */
-  count(permissions, total) {
-    const missing = permissions.filter((permission) => !this.can(permission))
-    if (missing.length) {
-      for (const permission of missing) {
-        const count = (this.withheld.get(permission) ?? 0) + 1
-        this.withheld.set(permission, count)
-        const told = this.card.querySelector(`.lock[data-permission="${CSS.escape(permission)}"] .withheld`)
-        if (told) told.textContent = `${some(count, ['event was', 'events were'])} not sent to ${this.name}.`
-      }
-    }
-    this.part('got').textContent = `got ${this.got} of ${some(total, ['event', 'events'])}`
-  }
-
   take(event, id) {
-    record(id, event, this)
+    channel.record(id, event, this)
     if (this.role === 'operator') banner.heard()
     if (this.waiting) this.waiting.push(event)
     else this.apply(event)
@@ -220,6 +205,7 @@ class User {
 
   say(line) {
     this.unsaid.push(line)
+    if (this.unsaid.length > 2 * MAX_LINES) this.unsaid = this.unsaid.slice(-MAX_LINES)
     this.schedule()
   }
 
@@ -266,57 +252,11 @@ const DRAW = {
     row(title, note || description, status, user.can('automations.run') && button(`automations/${name}`, 'Run', `Run ${title}`, () => post(`automations/${name}/run`)), isNew),
 }
 
-// -- the channel ---------------------------------------------------------------------------------------------------------
-
-const recorded = new Map() // ids of the newest events to their rows
-let total = 0 // events so far
-
-/** Note that somebody got an event. Whoever gets it first makes its row; the others are ticked when it reaches them. */
-function record(id, event, user) {
-  const line = recorded.get(id) ?? add(id, event)
-  const tick = make('span', 'yes', '✓')
-  tick.setAttribute('role', 'img')
-  tick.setAttribute('aria-label', `sent to ${user.name}`)
-  line.querySelector(`.${user.role}`).replaceChildren(tick)
-  user.got += 1
-  user.count([], total)
-  for (const permission of event.permissions) light(user, permission)
-}
-
-function add(id, event) {
-  const asks = event.permissions.length ? make('code', '', event.permissions.join(' ')) : make('em', '', 'nothing')
-  const cells = users.map((user) => {
-    const missing = event.permissions.filter((permission) => !user.can(permission))
-    const cell = make('td', `who ${user.role}`, make('span', 'no', '–'))
-    if (missing.length) cell.title = `${user.name} does not hold ${missing.join(' and ')}`
-    return cell
-  })
-  const line = make('tr', 'new', make('td', 'time', clock(event.timestamp)), make('td', '', make('code', '', event.type)), make('td', 'asks', asks), ...cells)
-  recorded.set(id, line)
-  byId('events').prepend(line)
-  byId('quiet').hidden = true
-  if (recorded.size > MAX_EVENTS) {
-    const [oldest] = recorded.keys()
-    recorded.get(oldest).remove()
-    recorded.delete(oldest)
-  }
-  total += 1
-  for (const user of users) user.count(event.permissions, total)
-  return line
-}
-
-/** Let the permission shine by which somebody got an event. */
-function light(user, permission) {
-  const chip = user.card.querySelector(`.held [data-permission="${CSS.escape(permission)}"]`)
-  if (!chip) return
-  chip.classList.remove('lit')
-  requestAnimationFrame(() => chip.classList.add('lit'))
-}
-
 // -- the operator's hands ------------------------------------------------------------------------------------------------
 
 const users = USERS.map((user) => new User(user))
 const [operator] = users
+const channel = new Channel(users)
 
 const post = (path, body = {}, user = operator) => call(`${API}/${path}`, { body, tokens: user.tokens })
 
