@@ -326,7 +326,7 @@ const engineOf = (settings, tell, move) => {
   const start = (reason, from = cursor) => {
     if (current) return
     cursor = from
-    if (world.navigator?.onLine === false && reason !== 'probe') rest('offline', 'offline', soon())
+    if (reason !== 'probe' && world.navigator?.onLine === false) rest('offline', 'offline', soon())
     else attempt(reason)
   }
 
@@ -660,7 +660,7 @@ const tabsOf = (settings, tell, move) => {
       for (let isMore = true; isMore && !leads; ) {
         const answer = await insist(signal, settings, (limit, isFresh) => engine.ask(cursor, 0, limit, isFresh))
         if (leads) break
-        for (const message of messagesOf(answer)) if (!signal.aborted) take(message, '')
+        messagesOf(answer).map((message) => signal.aborted || take(message, ''))
         if (!signal.aborted) pass(answer.cursor)
         isMore = answer.events.length
       }
@@ -844,7 +844,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     const event = { type, id, channel, raw, data }
     debug('event', event)
     if (type === 'token_expiring') source.renew()
-    deliver(type, event)
+    if (type !== '*') deliver(type, event) // the hub allows a type that is called so, too
     if (RESERVED.test(type)) return
     counts.events += 1
     rate = present() + 1

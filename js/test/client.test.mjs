@@ -15,6 +15,26 @@ test('each type has its handlers, and all but the hub\'s own go to *', inWorld(a
   ])
 }))
 
+test('p18: what the hub names is no news of the connection, whatever it is called', inWorld(async (world) => {
+  const client = await world.opened()
+  const seen = []
+  const { length } = world.statuses
+  for (const type of ['open', 'error', 'status', '*', '__proto__']) client.on(type, (event) => seen.push([type, event.type]))
+  await world.last.send(['open', 'error', 'status', '*', '__proto__'].map((type) => event('1', 1, type)).join(''))
+  const each = ['open', 'error', 'status', '__proto__'].flatMap((type) => [[type, type], ['*', type]])
+  each.splice(6, 0, ['*', '*'])
+  assert.deepEqual([seen, world.statuses.length], [each, length])
+}))
+
+test('p24: fetch is what it is when it is needed: others wrap it late', inWorld(async (world, { mock }) => {
+  const client = createClient({ url: '/events' })
+  world.clients.push(client)
+  mock.method(globalThis, 'fetch', world.fetch)
+  client.connect()
+  await settle()
+  assert.equal(world.asked.length, 1)
+}))
+
 test('a handler is called until it is removed, each registration on its own', inWorld(async (world) => {
   const client = await world.opened()
   const seen = []
@@ -128,7 +148,7 @@ for (const at of ['connecting', 'open', 'waiting', 'polling', 'suspended', 'offl
   }))
 }
 
-test('a reconnect within onStatus leaves one connection', inWorld(async (world) => {
+test('p02: a reconnect within onStatus leaves one connection', inWorld(async (world) => {
   const client = world.client()
   let times = 0
   client.onStatus(({ state }) => state === 'open' && times++ < 1 && client.reconnect())

@@ -1,7 +1,7 @@
 // One connection's life: when it is tried, when it counts as open, how it ends, and when it is tried again.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { STATES, createClient, delayOf } from '../headwater.js'
+import { Decoder, STATES, createClient, delayOf } from '../headwater.js'
 import { event, inWorld, settle } from './world.mjs'
 
 test('nothing happens before connect', inWorld(async (world) => {
@@ -13,7 +13,7 @@ test('nothing happens before connect', inWorld(async (world) => {
   assert.deepEqual([world.asked, world.states, isAsked, client.status.state], [[], [], false, 'idle'])
 }))
 
-test('it is open with the first byte, not with the head', inWorld(async (world) => {
+test('p07: it is open with the first byte, not with the head', inWorld(async (world) => {
   const client = world.client({ url: '/x?y=1', channels: ['a', 'b'], headers: { 'X-Mine': '1' } })
   client.connect()
   client.connect()
@@ -41,7 +41,7 @@ test('a stable stream is followed by the next at once, from its last id', inWorl
   assert.equal(client.lastEventId, '8')
 }))
 
-test('failures are waited for longer and longer, and a part of it by chance', inWorld(async (world) => {
+test('p03: failures are waited for longer and longer, and a part of it by chance', inWorld(async (world) => {
   const client = world.client({ poll: false })
   client.connect()
   for (const delay of [500, 1000, 2000, 4000, 8000, 15000, 15000]) {
@@ -94,7 +94,7 @@ test('a closing stream says when its own turn is; one that always closes is a fa
   assert.equal(client.status.retryAt - Date.now(), 2000, 'half of twice the base that the stream set, not what the closing set')
 }))
 
-test('delays are what the server asks for, and more where many were asked the same', inWorld((world) => {
+test('p03: delays are what the server asks for, and more where many were asked the same', inWorld((world) => {
   const delay = (random, more) => {
     world.random = random
     return delayOf({ failures: 1, base: 1000, max: 30_000, ...more })
@@ -222,10 +222,20 @@ test('an answer that is no event stream is final', inWorld(async (world) => {
   assert.deepEqual([client.status.state, client.status.error.message], ['failed', 'text/html is no event stream'])
 }))
 
-test('an event that is too long is a failure with a reason', inWorld(async (world) => {
+test('p25: an event that is too long is a failure with a reason', inWorld(async (world) => {
   const client = await world.opened({}, `data: ${'x'.repeat(1 << 20)}`)
   assert.match(client.status.error.message, /over 1048576 characters/)
 }))
+
+test('p25: a long event in many pieces is put together, and looked through once', () => {
+  const decoder = new Decoder()
+  const piece = new TextEncoder().encode('x'.repeat(16))
+  decoder.feed(new TextEncoder().encode('data:'))
+  const begun = performance.now()
+  for (let i = 0; i < 65_000; i += 1) decoder.feed(piece)
+  assert.ok(performance.now() - begun < 3000)
+  assert.equal(decoder.feed(new TextEncoder().encode('\n\n'))[0].data.length, 65_000 * 16)
+})
 
 test('an id that is no ASCII is sent back as the bytes it came in; an empty one is not sent', inWorld(async (world) => {
   const client = await world.opened({}, 'id: …\ndata: 1\n\n')

@@ -27,7 +27,7 @@ test('a browser that is wrong about the network is doubted now and then', inWorl
   assert.equal(client.status.state, 'offline')
 }))
 
-test('a hidden page keeps its stream; a page that is shown again looks whether it is alive', inWorld(async (world) => {
+test('p01: a hidden page keeps its stream; a page that is shown again looks whether it is alive', inWorld(async (world) => {
   const client = await world.opened()
   await world.show(true)
   await world.pass(40_000)
@@ -54,7 +54,7 @@ for (const [name, wake] of [['a page that is shown', (world) => world.show(false
   }))
 }
 
-test('a page that is kept holds no connection, and goes on when it is back', inWorld(async (world) => {
+test('p20: a page that is kept holds no connection, and goes on when it is back', inWorld(async (world) => {
   const client = await world.opened({}, event('1', 1))
   await world.tell('pagehide', { persisted: true })
   assert.deepEqual([client.status.state, client.status.reason, world.last.isAborted], ['idle', 'page hidden', true])
@@ -112,7 +112,7 @@ test('cookies are sent along if they are to speak', inWorld(async (world) => {
   assert.equal(world.last.init.credentials, 'include')
 }))
 
-test('a refused token is renewed once; the second refusal is final', inWorld(async (world) => {
+test('p12: a refused token is renewed once; the second refusal is final', inWorld(async (world) => {
   const reasons = []
   const client = world.client({ token: ({ reason }) => (reasons.push(reason), 'T') })
   client.connect()
@@ -171,6 +171,20 @@ test('a stream that ended because of its token begins with a new one', inWorld(a
     assert.equal(reasons.at(-1), 'unauthorized')
     await world.last.open()
   }
+}))
+
+test('p13: two warnings at once make one new stream, and a late answer none', inWorld(async (world) => {
+  const answers = []
+  const client = await world.opened({ token: ({ reason }) => (reason === 'expiring' ? new Promise((resolve) => answers.push(resolve)) : 'T') })
+  await world.pass(5000)
+  await world.last.send('event: token_expiring\ndata: {}\n\nevent: token_expiring\ndata: {}\n\n')
+  answers[0]('new')
+  await settle()
+  assert.equal(world.asked.length, 2)
+  await world.last.open()
+  answers[1]('newer')
+  await settle()
+  assert.deepEqual([client.status.state, world.asked.length], ['open', 2])
 }))
 
 test('a renewal that fails or hangs leaves the stream alone', inWorld(async (world) => {

@@ -66,7 +66,7 @@ test('a stream that opens while polls rest takes over, and the poll counts no mo
   assert.deepEqual(world.events, [['1', 'one'], ['2', 'two']])
 }))
 
-test('a stream that opens after polls have moved on is opened anew, from there', inWorld(async (world) => {
+test('p06: a stream that opens after polls have moved on is opened anew, from there', inWorld(async (world) => {
   const client = await polling(world)
   await world.pass(30_000)
   const probe = world.last
@@ -149,7 +149,7 @@ test('a refused poll asks for a new token once, and then fails', inWorld(async (
   assert.equal(client.status.state, 'failed')
 }))
 
-test('a fetch that cannot stream polls after the first try', inWorld(async (world) => {
+test('p19: a fetch that cannot stream polls after the first try', inWorld(async (world) => {
   const client = world.client()
   client.connect()
   await settle()

@@ -25,7 +25,7 @@ const inTabs = (work) =>
 
 const CONNECTED = 'id: 0\nevent: connected\ndata: {"x":1}\n\n'
 
-test('eight tabs have one stream, and all see all of it once', inTabs(async (world) => {
+test('p05: eight tabs have one stream, and all see all of it once', inTabs(async (world) => {
   const tabs = []
   for (let i = 0; i < 8; i += 1) tabs.push(await world.tab())
   await world.last.open(CONNECTED + event('1', 1))
@@ -171,7 +171,7 @@ test('a follower whose token has expired fills its gap with a new one', inTabs(a
   assert.deepEqual([two.seen, two.client.status.state], [['connected', '1', '2', '3'], 'open'])
 }))
 
-test('a leader that gives no sign of life loses the lead, and follows when it thaws', inTabs(async (world) => {
+test('p15: a leader that gives no sign of life loses the lead, and follows when it thaws', inTabs(async (world) => {
   const [one, two, three] = [await world.tab(), await world.tab(), await world.tab()]
   await world.last.open(CONNECTED + event('1', 1))
   await world.pass(40_000)

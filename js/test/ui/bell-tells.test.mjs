@@ -77,7 +77,7 @@ const outside = (permission = 'granted') => {
 const touch = () => settle(() => void document.dispatchEvent(new window.Event('pointerdown')))
 const tick = (ms) => settle(() => mock.timers.tick(ms))
 
-test('a sound is played after the user has touched the page, and not too often', async () => {
+test('p23: a sound is played after the user has touched the page, and not too often', async () => {
   const seen = outside()
   const bell = await bellOf({ sound: true }, { isStrict: true })
   mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 10_000 })
@@ -130,7 +130,7 @@ test('a hidden page notifies outside of itself, and a click leads back', async (
   await bell.end()
 })
 
-test('where pages may not notify, their service worker does', async () => {
+test('p23: where pages may not notify, their service worker does', async () => {
   const seen = outside()
   seen.isAndroid = true
   const bell = await bellOf({ desktop: true })
@@ -161,7 +161,7 @@ test('only the leading tab is heard', async () => {
   await page.end()
 })
 
-test('permission is asked for from a click, and only where it helps', async () => {
+test('p23: permission is asked for from a click, and only where it helps', async () => {
   const seen = outside('default')
   const bell = await bellOf({ desktop: true })
   await bell.click(bell.button)

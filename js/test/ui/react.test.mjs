@@ -138,7 +138,7 @@ test('a new address is a new connection', async () => {
   await page.end()
 })
 
-test('the handler is the newest, and nothing is rendered', async () => {
+test('p11: the handler is the newest, and nothing is rendered', async () => {
   const hub = new Hub()
   const heard = []
   const page = await use(({ name }) => useEvent(['a', 'b'], ({ type, data }) => heard.push([name, type, data])), { ...inside(hub), props: { name: 'one' } })
@@ -153,7 +153,7 @@ test('the handler is the newest, and nothing is rendered', async () => {
   assert.equal(heard.length, 2)
 })
 
-test('no event of a burst is lost, and all of it is one update', async () => {
+test('p09, p10: no event of a burst is lost, and all of it is one update', async () => {
   const hub = new Hub()
   const page = await use(() => useEvents('n', (sum, { data }) => sum + data, 0), inside(hub))
   const { renders } = page.seen
@@ -222,7 +222,7 @@ test('a client of one’s own is connected while a component uses it', async () 
   client.close()
 })
 
-test('mounted and unmounted many times under StrictMode, there is one connection at most, and no listener', async () => {
+test('p08: mounted and unmounted many times under StrictMode, there is one connection at most, and no listener', async () => {
   const hub = new Hub()
   const client = hub.client()
   let listeners = 0

@@ -188,7 +188,7 @@ const queries = (client, { reload } = {}) => {
   return { answers, store, start, api, get data() { return api.endpoints.orders.select('x')(store.getState()).data } }
 }
 
-test('nothing is lost between load and stream', async () => {
+test('p16: nothing is lost between load and stream', async () => {
   const { hub, client } = await connected()
   const shop = queries(client)
   const query = shop.start()

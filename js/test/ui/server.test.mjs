@@ -22,7 +22,7 @@ const Page = () => {
   return h('p', null, JSON.stringify([status, isConnected, own.status, since, count, last, items, isLoading]))
 }
 
-test('everything renders on a server, and nobody is asked for anything', async () => {
+test('p17: everything renders on a server, and nobody is asked for anything', async () => {
   assert.equal(typeof document, 'undefined')
   const page = h(StrictMode, null, h(SSEProvider, { endpoint: 'http://hub/sse', ...options }, h(Page), h(NotificationBell, { sound: true, desktop: true, titleBadge: true, open: true })))
   const html = renderToString(page)
