@@ -41,8 +41,8 @@ async def test_a_program_is_not_kept_alive() -> None:
 
 
 async def test_the_tables_hold_in_node() -> None:
-    """p21: each case of the format, whole, in pieces and byte by byte, and each of behaviour: a stream is open with a status of
-    200 and the right media type only, and its last id is kept whoever listens."""
+    """p21: each case of the format, whole, in pieces and byte by byte, and each of behaviour: a stream is open only with a
+    status of 200 and the right media type, and its last id is kept whoever listens."""
     async with replying(files("node")) as server:
         outcome = json.loads(await printed("node", "test/behaviour.mjs", server.url))
         assert faults(outcome, server, "node") == []
