@@ -5,6 +5,7 @@ import { Provider } from 'react-redux'
 import { Dashboard } from './pages/dashboard'
 import { SignIn } from './pages/sign-in'
 import { TestPage } from './pages/test-sse'
+import { Banner } from './parts/banner'
 import { Bar } from './parts/bar'
 import { Link, usePath } from './router'
 import { Session, SessionContext, useSession } from './session'
@@ -37,6 +38,7 @@ function SignedIn({ session, onSignOut }: { session: Session; onSignOut: () => v
       <Provider store={store}>
         <Sync />
         <Bar onSignOut={onSignOut} />
+        <Banner onSignOut={onSignOut} />
         <Page />
       </Provider>
     </SSEProvider>

@@ -65,20 +65,22 @@ const expireToken: Scenario = {
   look: 'Warned, it fetches a new token and changes over before the end. Without that time it does so right after the end.',
   async run(lab) {
     await lab.ready()
-    lab.you('You gave the page a token that ends in 33 seconds.')
-    lab.lifetime = 33
+    lab.you('You gave the page a token that ends in 34 seconds.')
+    lab.lifetime = 34
     lab.client.reconnect()
     await lab.until('open')
+    const changeover = lab.next('connecting')
     await lab.send(1)
-    await lab.next('connecting')
+    await changeover
     await lab.send(1)
     await lab.until('open')
-    lab.you('You gave it a token that ends in 3 seconds.')
-    lab.lifetime = 3
+    lab.you('You gave it a token that ends in 4 seconds.')
+    lab.lifetime = 4
     lab.client.reconnect()
     await lab.until('open')
+    const end = lab.next('waiting')
     await lab.send(1)
-    await lab.next('waiting')
+    await end
     await lab.send(2)
     await lab.until('open')
     await lab.arrived()
@@ -98,7 +100,7 @@ const restart: Scenario = {
     await lab.next('waiting')
     await lab.send(3)
     lab.fact('3 notifications were created meanwhile.')
-    await lab.next('open', 'polling')
+    await lab.until('open', 'polling')
     await lab.arrived()
     await lab.until('open')
     await lab.verdict()

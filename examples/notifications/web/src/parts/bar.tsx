@@ -43,10 +43,10 @@ export function Bar({ onSignOut }: { onSignOut: () => void }) {
 
 /** Whether the page is live. Renders only when that changes. */
 function Live() {
-  const { state, transport } = useStatus()
-  const word = transport ? (state === 'polling' ? 'live, by polling' : 'live') : state === 'waiting' ? 'reconnecting' : state
+  const state = useStatus(({ state, transport }) => (transport === 'sse' || transport === 'tab' ? 'open' : state))
+  const word = { open: 'live', waiting: 'reconnecting' }[state as string] ?? state
   return (
-    <span className={`pill ${transport ? 'good' : STATE_LOOK[state]}`} role="status" data-testid="live">
+    <span className={`pill ${STATE_LOOK[state]}`} role="status" data-testid="live">
       {word}
     </span>
   )

@@ -1,8 +1,9 @@
 // All notifications, with what can be done about each.
 import { useState } from 'react'
 import type { Notification } from 'headwater/redux'
+import { Permission } from '../api'
 import { useSession } from '../session'
-import { markAllRead, markRead, remove, selectError, selectIsLoading, selectNotifications, selectPeople, selectUnreadCount, useAppDispatch, useAppSelector } from '../store'
+import { markAllRead, markRead, remove, selectError, selectIsLoading, selectNotifications, selectPeople, selectUnreadCount, useAppDispatch, useAppSelector, useMay } from '../store'
 import { Ago } from './ago'
 
 const LEVELS = ['info', 'success', 'warning', 'error']
@@ -27,6 +28,7 @@ export function Inbox() {
   const unread = useAppSelector(selectUnreadCount)
   const isLoading = useAppSelector(selectIsLoading)
   const error = useAppSelector(selectError)
+  const maySend = useMay(Permission.SEND)
   const [isUnreadOnly, setUnreadOnly] = useState(false)
   const shown = isUnreadOnly ? items.filter(({ read }) => !read) : items
   return (
@@ -61,7 +63,7 @@ export function Inbox() {
           ))}
         </ul>
       ) : (
-        <p className="empty">{isLoading ? 'Loading…' : isUnreadOnly ? 'You have read everything.' : 'Nothing here yet. Send somebody a notification, or run a workflow.'}</p>
+        <p className="empty">{isLoading ? 'Loading…' : isUnreadOnly ? 'You have read everything.' : maySend ? 'Nothing here yet. Send yourself something, or run a workflow.' : 'Nothing here yet.'}</p>
       )}
     </section>
   )
