@@ -11,11 +11,13 @@ const PERMISSIONS = { notifications: 'notifications.send', announcements: ANNOUN
 const WORDS = { started: ['running', 'warn busy'], completed: ['completed', 'good'], failed: ['failed', 'bad'] }
 const TICK = 1000
 const ANNOUNCEMENTS = 3 // shown at once
+const WIRE = 6 // events that are listed
 const SHOWN = 5000
 
 let me = null
 let other = null
 let sentTimer = 0
+let heard = 0
 let filter = 'all'
 
 const banner = new Banner(byId('banner'), ['event', 'events'])
@@ -41,11 +43,28 @@ function enter(id) {
       banner.onStatus(client, status)
     },
     onArrival: ({ title }) => (byId('arrived').textContent = `New notification: ${title}`),
-    onEvent: () => banner.heard(),
+    onEvent,
   })
+  heard = 0
+  byId('wire').replaceChildren()
   attempt(me)
   if (byId('owner').value === id || !other) hand(Object.keys(USERS).find((each) => each !== id))
   for (const option of byId('owner').options) option.disabled = option.value === id
+}
+
+/** What came, as it was called; how alive the stream is says the rest. */
+function onEvent({ type, id, channel, data }) {
+  byId('cursor').textContent = id
+  if (type === 'heartbeat') return
+  if (type !== 'connection_established') {
+    banner.heard()
+    byId('heard').textContent = heard += 1
+  }
+  const about = data.title ?? data.name ?? (data.status ? `${userOf(data.id)?.name ?? data.id} is ${data.status}` : (data.userId ?? data.id))
+  const row = make('li', 'new', make('code', `type ${type.split('.')[0]}`, type), quoted('span', 'about', `${about}`), make('code', 'soft channel', channel ?? ''))
+  byId('wire').prepend(row)
+  while (byId('wire').children.length > WIRE) byId('wire').lastElementChild.remove()
+  byId('quiet').hidden = true
 }
 
 async function attempt(person) {

@@ -46,7 +46,7 @@ export class Person {
    * @param {(what: string) => void} watch.onChange inbox, users, runs or announcements.
    * @param {(client: object, status: object) => void} watch.onStatus
    * @param {(notification: object) => void} [watch.onArrival]
-   * @param {(type: string) => void} [watch.onEvent]
+   * @param {(event: object) => void} [watch.onEvent]
    */
   constructor(id, watch) {
     this.id = id
@@ -100,11 +100,12 @@ export class Person {
       lastEventId: cursor,
       probeEvery: 5000,
     }))
-    const on = (type, take) => client.on(type, ({ data }) => (take(data), this.#watch.onEvent(type)))
+    const on = (type, take) => client.on(type, (event) => (take(event.data), this.#watch.onEvent(event)))
     for (const [type, kind] of Object.entries(NOTIFICATIONS)) on(type, (data) => this.#notified(kind, data))
     for (const type of ['user.updated', 'user.status_changed']) on(type, (data) => this.#merge('users', data))
     for (const type of WORKFLOWS) on(type, (data) => this.#merge('runs', data))
     for (const type of ['system.announcement', 'system.maintenance']) on(type, (data) => this.#merge('announcements', data))
+    for (const type of ['connection_established', 'heartbeat']) on(type, () => {})
     client.onReset(() => this.load()) // events are gone that we have not seen: what is there has them
     client.onStatus((status) => this.#watch.onStatus(client, status))
     client.connect()
