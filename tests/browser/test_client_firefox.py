@@ -1,11 +1,14 @@
-"""The browser's client in Firefox: the tables, a network that fails, and tabs that share a connection."""
+"""The browser's client in Firefox: the tables, networks, hubs and pages that go, and tabs that share a connection."""
 
 from __future__ import annotations
 
+import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from headwater.client import Publisher
 from tests.browser.firefox import MAKE, Firefox, firefox
+from tests.support.gateway import held_ports
 from tests.support.proxy import proxying
 from tests.support.replies import replying
 from tests.support.server import running
@@ -26,6 +29,15 @@ HEARD = """
     })
 """
 
+UNTIL = """
+    const [state] = arguments
+    return new Promise((resolve) => {
+        const look = () => (client.status.state === state ? resolve(true) : setTimeout(look, 10))
+        look()
+    })
+"""
+
+ALONE = {"channels": ["room:1"], "retry": {"base": 50, "max": 200}, "probeEvery": 400}
 OPTIONS = {"channels": ["room:1"], "share": True, "retry": {"base": 50, "max": 200}}
 
 
@@ -69,3 +81,45 @@ async def test_nothing_is_lost_when_the_network_or_the_leading_tab_goes(tmp_path
             await browser.take(tabs[1])
             await heard(browser, log)
             assert await browser.run("return client.isLeader")
+
+
+async def test_a_hub_that_restarts_and_a_page_that_is_loaded_anew(tmp_path: Path) -> None:
+    """The hub is killed and comes back; the network refuses everything for so long that the client polls; the page is loaded
+    anew, as Firefox does, too, when one goes back to a page that had a stream: after each the page has every event once."""
+    log: list[int] = []
+    (tmp_path / "profile").mkdir()
+    with held_ports(1) as (port,):
+        words = ["serve", "--dev", "--port", str(port), "--broker", f"sqlite:///{tmp_path}/log.db"]
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(running(words))
+            proxy = await stack.enter_async_context(proxying(port))
+            browser = await stack.enter_async_context(firefox(tmp_path / "profile"))
+
+            async def publish() -> None:
+                async with Publisher(f"http://127.0.0.1:{port}/events") as publisher:
+                    for _ in range(3):
+                        log.append(len(log))
+                        await publisher.publish("room:1", "n", log[-1])
+
+            await browser.go(f"{proxy.url}/playground")
+            await browser.run(MAKE, ALONE, [])
+            await publish()
+            await heard(browser, log)
+
+            await first.stop(signal.SIGKILL)
+            await stack.enter_async_context(running(words))
+            await publish()
+            await heard(browser, log)
+
+            await proxy.cut()
+            await browser.run(UNTIL, "polling")
+            await publish()
+            await proxy.restore()
+            await heard(browser, log)
+            await browser.run(UNTIL, "open")
+
+            record, cursor = await browser.run("return [window.record, client.lastEventId]")
+            await browser.ask("WebDriver:Refresh")
+            await publish()
+            await browser.run(MAKE, {**ALONE, "lastEventId": cursor}, record)
+            await heard(browser, log)
