@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from examples.projects.projects import Projects
 from examples.projects.settings import Settings
 from examples.shared.access import Access, check_local
-from examples.shared.web import WEB, answer, page, prepare
+from examples.shared.web import answer, page, prepare
 from headwater import Limiter, Limits, Principal
 from headwater.errors import NotAllowed, NotAuthenticated
 
@@ -66,7 +66,7 @@ def router(projects: Projects, settings: Settings) -> APIRouter:
     add_project(routes, projects, access)
     if settings.is_dev:
         add_development(routes, projects, access)
-    routes.include_router(page(PAGE, FOLDER, WEB / "client.js"))
+    routes.include_router(page(PAGE, FOLDER, FOLDER / "lists.js"))
     return routes
 
 

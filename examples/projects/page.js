@@ -4,6 +4,7 @@
 // buttons of this page, or somebody with psql. Texts of the database are shown as texts, whatever is in them.
 
 import { createClient } from './client.js'
+import { Rows, STATUS, byConfidence, byName, proposalRow, sourceRow } from './lists.js'
 import { Banner, Tokens, byId, call, clock, make, perFrame, showState, some, themeButton, whileSeen } from './live.js'
 
 const API = new URL('api/projects', document.baseURI).pathname
@@ -14,7 +15,6 @@ const MAX_TILES = 400
 const PATIENCE = [500, 1000, 2000, 4000] // ms between attempts to load the state, while there is no database
 const STAGES = { queued: 'warn busy', listing: 'warn busy', reading: 'warn busy', proposing: 'warn busy', complete: 'good', failed: 'bad' }
 const STEPS = ['queued', 'listing', 'reading', 'proposing', 'complete']
-const STATUS = { pending: '', processing: 'warn busy', completed: 'good', failed: 'bad', missing: 'warn' }
 
 let user = USERS.includes(location.hash.split('/')[0].slice(1)) ? location.hash.split('/')[0].slice(1) : USERS[0]
 let project = location.hash.split('/')[1] ?? ''
@@ -30,7 +30,6 @@ let pace = null // where the present stage was when we first saw it
 const banner = new Banner(byId('banner'), ['change', 'changes'])
 
 const path = (rest = '') => `${API}/${encodeURIComponent(project)}${rest}`
-const SVG = 'http://www.w3.org/2000/svg'
 const number = new Intl.NumberFormat('en')
 
 // -- who and what --------------------------------------------------------------------------------------------------------
@@ -61,8 +60,9 @@ async function look(name) {
   }
   heard = 0
   banner.begin()
+  fresh = []
   byId('events').replaceChildren()
-  countEvents()
+  drawEvents()
   await load()
 }
 
@@ -77,10 +77,9 @@ async function load() {
   job = found.jobs[0] ?? null
   sources = new Map(found.sources.map((source) => [source.sourceId, source]))
   proposals = new Map(found.proposals.map((proposal) => [proposal.proposalId, proposal]))
+  isFresh = false
   drawJob()
-  byId('sources').replaceChildren(...[...sources.values()].map(sourceRow))
-  byId('proposals').replaceChildren(...[...proposals.values()].sort(byConfidence).map((each) => proposalRow(each)))
-  count()
+  drawLists()
   showCommand()
   follow(found.cursor)
 }
@@ -132,8 +131,7 @@ function onEvent(data, id) {
 const HANDLERS = {
   status_update({ sourceId, status, sourceName, updatedAt }) {
     sources.set(sourceId, { ...sources.get(sourceId), sourceId, status, sourceName, updatedAt, error: null })
-    put('sources', `source-${sourceId}`, sourceRow(sources.get(sourceId)), (row) => row.dataset.name > sourceName)
-    count()
+    drawLists()
   },
   progress_update({ jobId, progress }) {
     job = { jobId, progress }
@@ -142,17 +140,16 @@ const HANDLERS = {
   },
   new_proposal({ proposalId, title, confidence, createdAt }) {
     proposals.set(proposalId, { proposalId, title, confidence, createdAt, status: 'pending', ...proposals.get(proposalId) })
-    drawProposal(proposalId)
+    drawLists()
   },
   proposal_update({ proposalId, type, ...fields }) {
     if (!proposals.has(proposalId)) return refresh() // it was another project's before
     proposals.set(proposalId, { ...proposals.get(proposalId), ...fields })
-    drawProposal(proposalId)
+    drawLists()
   },
   proposal_deleted({ proposalId }) {
     proposals.delete(proposalId)
-    byId(`proposal-${proposalId}`)?.remove()
-    count()
+    drawLists()
   },
 }
 
@@ -168,14 +165,13 @@ function refresh() {
       if (asked !== project) return
       for (const source of found.sources) {
         sources.set(source.sourceId, { ...source, ...pick(sources.get(source.sourceId), 'status', 'updatedAt') })
-        put('sources', `source-${source.sourceId}`, sourceRow(sources.get(source.sourceId)), (row) => row.dataset.name > source.sourceName)
       }
       for (const proposal of found.proposals) {
         if (!proposals.has(proposal.proposalId)) continue
         proposals.set(proposal.proposalId, { ...proposal, ...pick(proposals.get(proposal.proposalId), 'status', 'title', 'confidence') })
-        drawProposal(proposal.proposalId, '')
       }
-      count()
+      isFresh = false
+      drawLists()
       showCommand()
     })
   }, 150)
@@ -185,7 +181,7 @@ const pick = (from, ...names) => Object.fromEntries(names.filter((name) => from?
 
 // -- what is seen --------------------------------------------------------------------------------------------------------
 
-function drawJob() {
+const drawJob = perFrame(() => {
   const { stage, current, total, message, timestamp } = job?.progress ?? { stage: 'idle', current: 0, total: 0, message: 'Nothing has been indexed yet.' }
   const isUnderWay = stage in STAGES && stage !== 'complete' && stage !== 'failed'
   const share = stage === 'complete' ? 1 : total > 0 ? current / total : 0
@@ -200,7 +196,7 @@ function drawJob() {
   byId('left').textContent = isUnderWay ? timeLeft(stage, current, total, timestamp) : ''
   byId('start').disabled = isUnderWay
   byId('start').textContent = job && !isUnderWay ? 'Index it again' : 'Index the folder'
-}
+})
 
 const lookOf = (at, now) => (at === now && at < STEPS.length - 1 ? 'now' : at <= now ? 'past' : '')
 
@@ -211,44 +207,6 @@ function timeLeft(stage, current, total, timestamp) {
   if (!total || done < 2) return total ? `${current} of ${total}` : ''
   const seconds = Math.ceil(((total - current) * (timestamp - pace.timestamp)) / done / 1000)
   return `${current} of ${total}, about ${seconds} s left`
-}
-
-function sourceRow({ sourceId, sourceName, status, words, error }) {
-  const name = make('code', '', make('bdi', '', sourceName))
-  const row = make('li', 'source', name, ...(words ? [make('small', '', `${number.format(words)} words`)] : []), make('span', `pill ${STATUS[status] ?? ''}`, status))
-  row.id = `source-${sourceId}`
-  row.dataset.name = sourceName
-  row.title = error ? `${sourceName}: ${error}` : sourceName
-  return row
-}
-
-const byConfidence = (a, b) => rank(a) - rank(b) || b.confidence - a.confidence || a.title.localeCompare(b.title)
-const rank = ({ status }) => ['pending', 'accepted', 'rejected'].indexOf(status)
-
-function proposalRow({ proposalId, title, confidence, status, summary, sourceName }, look = '') {
-  const words = make('div', 'words', make('strong', '', title))
-  if (summary) words.append(make('small', '', summary))
-  if (sourceName) words.append(make('span', 'from', sourceName))
-  const row = make('li', `proposal ${status} ${look}`, ring(confidence), words, make('div', 'does', ...actions({ proposalId, title, status })))
-  row.id = `proposal-${proposalId}`
-  return row
-}
-
-/** How sure the worker is: a number in a ring that is filled as far. */
-function ring(confidence) {
-  const made = make('span', `sure ${confidence < 0.5 ? 'weak' : confidence < 0.75 ? 'middling' : ''}`, `${Math.round(confidence * 100)} %`)
-  made.title = 'Confidence'
-  const svg = document.createElementNS(SVG, 'svg')
-  svg.setAttribute('viewBox', '0 0 48 48')
-  svg.setAttribute('aria-hidden', 'true')
-  for (const share of [1, confidence]) {
-    const circle = document.createElementNS(SVG, 'circle')
-    const attributes = { cx: 24, cy: 24, r: 21, pathLength: 100, 'stroke-dasharray': `${share * 100} 100` }
-    for (const [name, value] of Object.entries(attributes)) circle.setAttribute(name, value)
-    svg.append(circle)
-  }
-  made.append(svg)
-  return made
 }
 
 function actions({ proposalId, title, status }) {
@@ -267,38 +225,32 @@ function button(text, label, action) {
   return made
 }
 
-/** Put a proposal where it belongs, among those that are decided on and those that are not. */
-function drawProposal(id, look = 'new') {
-  const proposal = proposals.get(id)
-  put('proposals', `proposal-${id}`, proposalRow(proposal, look), (row) => {
-    const other = proposals.get(row.id.slice('proposal-'.length))
-    return other && byConfidence(other, proposal) > 0
-  })
-  count()
-}
+const sourceRows = new Rows(byId('sources'), { id: ({ sourceId }) => `source-${sourceId}`, draw: sourceRow, order: byName, names: ['file', 'files'] })
+const proposalRows = new Rows(byId('proposals'), {
+  id: ({ proposalId }) => `proposal-${proposalId}`,
+  draw: (proposal) => proposalRow(proposal, actions(proposal)),
+  order: byConfidence,
+  names: ['proposal', 'proposals'],
+})
+const FILTERS = { all: () => true, open: ({ status }) => status === 'pending', decided: ({ status }) => status !== 'pending' }
+const NONE = { all: byId('no-proposals').textContent, open: 'Nothing is left to decide.', decided: 'Nothing has been decided yet.' }
+let filter = 'all'
+let isFresh = false // what is drawn next just came over the stream
 
-/** Put a row into a list, in place of the one with its id, before the first that comes after it. */
-function put(list, id, row, comesAfter) {
-  const focused = document.activeElement?.closest?.(`#${CSS.escape(id)}`) && document.activeElement.getAttribute('aria-label')
-  byId(id)?.remove()
-  byId(list).insertBefore(row, [...byId(list).children].find(comesAfter) ?? null)
-  if (focused) (row.querySelector(`[aria-label="${CSS.escape(focused)}"]`) ?? row.querySelector('button'))?.focus({ preventScroll: true })
-}
-
-function count() {
-  const all = [...sources.values()]
-  const words = all.reduce((sum, source) => sum + (source.words ?? 0), 0)
-  drawMosaic()
-  byId('count').textContent = all.length ? `${some(all.length, ['file', 'files'])}${words ? `, ${number.format(words)} words` : ''}` : ''
-  byId('no-sources').hidden = all.length > 0
-  const decided = [...proposals.values()].filter(({ status }) => status !== 'pending').length
-  byId('tally').textContent = proposals.size ? `${decided} of ${proposals.size} decided` : ''
-  byId('no-proposals').hidden = proposals.size > 0
-}
-
-const drawMosaic = perFrame(() => {
-  const names = [...sources.values()].sort((a, b) => (a.sourceName < b.sourceName ? -1 : 1)).slice(0, MAX_TILES)
-  byId('mosaic').replaceChildren(...names.map(({ status }) => make('i', status in STATUS ? status : '')))
+const drawLists = perFrame(() => {
+  const files = [...sources.values()].sort(byName)
+  const shown = [...proposals.values()].filter(FILTERS[filter])
+  sourceRows.show(files, isFresh)
+  proposalRows.show(shown, isFresh)
+  isFresh = true
+  byId('mosaic').replaceChildren(...files.slice(0, MAX_TILES).map(({ status }) => make('i', status in STATUS ? status : '')))
+  const words = files.reduce((sum, source) => sum + (source.words ?? 0), 0)
+  byId('count').textContent = files.length ? `${some(files.length, ['file', 'files'])}${words ? `, ${number.format(words)} words` : ''}` : ''
+  byId('no-sources').hidden = files.length > 0
+  const decided = [...proposals.values()].filter(FILTERS.decided).length
+  byId('tally').textContent = proposals.size ? `${number.format(decided)} of ${number.format(proposals.size)} decided` : ''
+  byId('no-proposals').textContent = NONE[proposals.size ? filter : 'all']
+  byId('no-proposals').hidden = shown.length > 0
 })
 
 // -- every event ---------------------------------------------------------------------------------------------------------
@@ -311,21 +263,28 @@ const LINES = {
   proposal_deleted: ({ proposalId }) => proposals.get(proposalId)?.title ?? proposalId,
 }
 
+let fresh = [] // events since the last picture, no more than are shown
+
 function record(data, id) {
   heard += 1
   banner.heard()
-  const time = make('time', '', clock(Date.now()))
-  const line = make('li', `new ${data.type in LINES ? data.type : ''}`, time, make('b', '', data.type), make('span', '', LINES[data.type]?.(data) ?? ''))
-  line.dataset.id = id
-  line.title = `${id} ${JSON.stringify(data)}`
-  byId('events').prepend(line)
-  byId('events').children[MAX_EVENTS]?.remove()
-  countEvents()
+  fresh.push({ id, data, at: Date.now(), text: LINES[data.type]?.(data) ?? '' })
+  if (fresh.length > 2 * MAX_EVENTS) fresh = fresh.slice(-MAX_EVENTS)
+  drawEvents()
 }
 
-function countEvents() {
+const drawEvents = perFrame(() => {
+  byId('events').prepend(...fresh.splice(0).slice(-MAX_EVENTS).map(eventLine).reverse())
+  while (byId('events').children.length > MAX_EVENTS) byId('events').lastElementChild.remove()
   byId('total').textContent = some(heard, ['event', 'events'])
   byId('quiet').hidden = heard > 0
+})
+
+function eventLine({ id, data, at, text }) {
+  const line = make('li', `new ${data.type in LINES ? data.type : ''}`, make('time', '', clock(at)), make('b', '', data.type), make('span', '', text))
+  line.dataset.id = id
+  line.title = `${id} ${JSON.stringify(data)}`
+  return line
 }
 
 // -- what can be done ----------------------------------------------------------------------------------------------------
@@ -386,7 +345,11 @@ for (const name of USERS) {
   byId('users').append(choice, label)
 }
 
-byId('filter').addEventListener('change', ({ target }) => (byId('proposals').dataset.show = target.value))
+byId('filter').addEventListener('change', ({ target }) => {
+  filter = target.value
+  isFresh = false
+  drawLists()
+})
 
 whileSeen(() => (client ? [client] : []))
 themeButton(byId('theme'))

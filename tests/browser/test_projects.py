@@ -126,6 +126,26 @@ async def test_what_somebody_types_into_psql_is_seen_as_text(tmp_path: Path, url
         assert await page.title() == "Projects"
 
 
+async def test_a_burst_is_counted_whole(tmp_path: Path, url: str, visit: Open) -> None:
+    """Thousands of rows change in one statement: each is counted, the first of them are shown, and the page still answers."""
+    async with projects_in(tmp_path, url) as server:
+        page = await visit(f"{server.url}/projects")
+        await expect(page.locator("#state")).to_have_text("live")
+        rows(
+            url,
+            "INSERT INTO proposed_nodes (project_id, title, confidence)"
+            " SELECT 'handbook', 'Node ' || n, n / 2000.0 FROM generate_series(1, 2000) AS n",
+        )
+        rows(url, "UPDATE proposed_nodes SET status = 'accepted' WHERE confidence > 0.5")
+        await expect(page.locator("#tally")).to_have_text("1,000 of 2,000 decided")
+        await expect(page.locator("#total")).to_have_text("3,000 events")
+        await expect(page.locator(".proposal")).to_have_count(200)
+        await expect(page.locator("#proposals .empty")).to_have_text("and 1,800 proposals more")
+        await expect(page.locator("#events li")).to_have_count(300)
+        await page.locator("#filter label", has_text="Decided").click()
+        await expect(page.locator(".proposal strong").first).to_have_text("Node 2000")
+
+
 async def test_the_page_survives_its_server(tmp_path: Path, url: str, visit: Open) -> None:
     """The server is killed, rows go on changing, and another server starts: the page says so, comes back by itself, and its
     record is the log: every change once, in order. So is that of an EventSource."""
