@@ -194,8 +194,8 @@ async def until_gone(url: str) -> None:
 
 
 async def test_tokens_that_expire_and_are_revoked() -> None:
-    """A stream ends with its token and goes on with a new one. If there is no good one any more, the client fails, and says
-    why."""
+    """A stream ends with its token, or by an administrator, and goes on with a new one. If there is no good one any more, the
+    client fails, and says why."""
     asked: list[str] = []
     is_revoked = False
 
@@ -216,8 +216,18 @@ async def test_tokens_that_expire_and_are_revoked() -> None:
         await scene.exchange()
         await until_state(page, "open", since=await scene.count())
         await scene.exchange()
+        await end_streams(server.url, new_token("admin"))
+        await scene.publish()
+        await scene.heard()
         is_revoked = True
         await until_state(page, "failed")
         assert (await states(page))[-1]["status"] == 401
         assert asked.count("unauthorized") >= 2
         assert len(asked) < 12, "no storm"
+
+
+async def end_streams(url: str, token: str) -> None:
+    """End all streams of a hub, as its administrator."""
+    async with httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}) as client:
+        for stream in (await client.get("/streams")).json()["streams"]:
+            assert (await client.delete(f"/streams/{stream['id']}")).status_code < 300
