@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from tests.browser.chromium import chromium
 from tests.browser.hostile import MARKUP, TEXTS
 from tests.browser.pages import DESKTOP, LATER, PHONE
 from tests.support.node import printed
+from tests.support.node import program as node_program
 from tests.support.server import Server, running
 from tests.support.source import ROOT
 
@@ -29,6 +31,14 @@ WEB = ROOT / "examples/notifications/web"
 AXE = ROOT / "js/node_modules/axe-core/axe.min.js"
 LOOKING = ROOT / "tests/browser/looking.js"
 UNLIMITED = {f"NOTIFICATIONS_{name}": "0" for name in ("SEND_RATE", "CONNECT_RATE", "MAX_STREAMS")}
+
+SETTINGS = {
+    "VITE_API_URL": "/api/v1",
+    **dict.fromkeys(
+        ("VITE_SSE_RECONNECT_INTERVAL", "VITE_SSE_MAX_RECONNECT_ATTEMPTS", "VITE_SSE_HEARTBEAT_INTERVAL"), ""
+    ),
+}
+"""Whatever somebody has in their .env.local."""
 
 LINES = """(lines) => lines.map((line) => ({
     kind: line.querySelector('.pill').textContent,
@@ -52,7 +62,8 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built front end."""
     folder = tmp_path_factory.mktemp("front-end")
     command = [program("vite"), "build", "--outDir", str(folder), "--emptyOutDir", "--logLevel", "warn"]
-    subprocess.run(command, cwd=WEB, check=True, timeout=120)
+    env = {**os.environ, **SETTINGS}
+    subprocess.run(command, cwd=WEB, check=True, timeout=120, env=env)
     return folder
 
 
@@ -319,6 +330,14 @@ async def test_nothing_is_lost_whatever_is_broken(verdict: str) -> None:
     match = re.match(r"(\d+) sent · (\d+) received · 0 lost · 0 doubled · 0 out of order", verdict)
     assert match, verdict
     assert int(match[1]) == int(match[2]) >= 3
+
+
+async def test_a_verdict_can_be_bad() -> None:
+    """What is missing, has come twice or in another order is counted; what was not sent by the test page is not."""
+    source = await printed(node_program("esbuild"), str(WEB / "src/lab/runs.ts"), "--format=esm")
+    call = "console.log(JSON.stringify(judge(['1', '2', '3'], ['2', '9', '1', '1'])))"
+    counted = json.loads(await printed("node", "--input-type=module", "--eval", f"{source}\n{call}"))
+    assert counted == {"sent": 3, "received": 2, "lost": 1, "doubled": 1, "reordered": 2}
 
 
 async def test_a_cut_is_mended_from_the_last_id(timelines: dict[str, list[dict[str, str]]]) -> None:

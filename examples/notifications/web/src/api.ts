@@ -4,6 +4,7 @@ import type { Announcement, Level, Run, User, Workflow } from './events'
 import type { Session } from './session'
 import { address } from './settings'
 
+const PATIENCE = 30_000 // ms for an answer
 const MAX_WAITS = 5 // for a server that says it is too much
 
 interface Call {
@@ -23,7 +24,13 @@ async function call<Answer>(session: Session, path: string, { method = 'GET', bo
   for (let waits = 0, reason: 'connect' | 'unauthorized' = 'connect'; ; ) {
     const headers = new Headers({ authorization: `Bearer ${await session.token({ reason })}` })
     if (body !== undefined) headers.set('content-type', 'application/json')
-    const response = await fetch(address(path), { method, headers, body: body === undefined ? null : JSON.stringify(body) })
+    const response = await fetch(address(path), {
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+      keepalive: method !== 'GET', // what was done by a link is saved although the page is left
+      signal: AbortSignal.timeout(PATIENCE),
+    })
     if (response.ok) return (response.status === 204 ? undefined : await response.json()) as Answer
     if (response.status === 401 && reason === 'connect') reason = 'unauthorized'
     else if (response.status === 429 && waits < MAX_WAITS) {

@@ -69,6 +69,7 @@ export class Lab {
     return () => {
       for (const off of this.#offs) off()
       client.close()
+      void this.tidy().catch(() => {}) // if it was left in the middle of a run
     }
   }
 
@@ -126,11 +127,16 @@ export class Lab {
     }, 'what was sent to arrive')
   }
 
-  /** Hold what came against what was sent, and clean up. */
-  async verdict(text?: string): Promise<void> {
-    const verdict = { ...judge(this.#sent, this.#came), ...(text && { text }) }
-    this.tell({ kind: 'verdict', verdict })
-    for (const id of this.#sent) {
+  /** Hold what came against what was sent. */
+  verdict(text?: string) {
+    this.tell({ kind: 'verdict', verdict: { ...judge(this.#sent, this.#came), ...(text && { text }) } })
+  }
+
+  /** Mend everything, and delete what was created. */
+  async tidy(): Promise<void> {
+    if (this.network.isDown) dispatchEvent(new Event('online'))
+    this.network.up()
+    for (const id of this.#sent.splice(0)) {
       await api.remove(this.#session, [id])
       await pause(TIDYING)
     }

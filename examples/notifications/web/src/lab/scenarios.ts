@@ -32,7 +32,7 @@ const cut: Scenario = {
     lab.network.up()
     await lab.until('open')
     await lab.arrived()
-    await lab.verdict()
+    lab.verdict()
   },
 }
 
@@ -54,7 +54,7 @@ const wrongToken: Scenario = {
     lab.client.connect()
     await lab.until('open')
     await lab.arrived()
-    await lab.verdict()
+    lab.verdict()
   },
 }
 
@@ -84,7 +84,7 @@ const expireToken: Scenario = {
     await lab.send(2)
     await lab.until('open')
     await lab.arrived()
-    await lab.verdict()
+    lab.verdict()
   },
 }
 
@@ -103,7 +103,7 @@ const restart: Scenario = {
     await lab.until('open', 'polling')
     await lab.arrived()
     await lab.until('open')
-    await lab.verdict()
+    lab.verdict()
   },
 }
 
@@ -125,7 +125,7 @@ const offline: Scenario = {
     dispatchEvent(new Event('online'))
     await lab.until('open')
     await lab.arrived()
-    await lab.verdict()
+    lab.verdict()
   },
 }
 
@@ -144,7 +144,7 @@ const throttle: Scenario = {
     await lab.arrived()
     await pause(2 * PACE) // the last of a burst is told of at its end
     off()
-    await lab.verdict(`The throttled handler was called ${seen.length} times in ${seconds(Date.now() - began)}, the last time for “${seen.at(-1)}”.`)
+    lab.verdict(`The throttled handler was called ${seen.length} times in ${seconds(Date.now() - began)}, the last time for “${seen.at(-1)}”.`)
   },
 }
 
@@ -166,7 +166,7 @@ const silence: Scenario = {
     await lab.until('open')
     await lab.send(1)
     await lab.arrived()
-    await lab.verdict()
+    lab.verdict()
   },
 }
 

@@ -35,8 +35,10 @@ function useRuns(lab: Lab) {
     dispatch({ type: 'begin', title, state: lab.client.status.state, at: Date.now() })
     try {
       await work()
+      await lab.tidy()
     } catch (error) {
       lab.fact(`That did not work: ${error instanceof Error ? error.message : String(error)}`)
+      void lab.tidy().catch(() => {}) // perhaps nothing works
     } finally {
       dispatch({ type: 'end' })
     }

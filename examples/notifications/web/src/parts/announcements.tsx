@@ -31,34 +31,37 @@ export function Announcements() {
   const people = useAppSelector(selectPeople)
   const mayAnnounce = useMay(Permission.ANNOUNCE)
   const { act, error } = useAction()
-  if (!current.length && !error) return null
   return (
-    <section className="announcements" aria-label="Announcements">
-      {current.map(({ id, type, title, message, level, by, startsAt, endsAt }) => (
-        <article key={id} className={`notice ${LOOK[level] ?? ''}`}>
-          <div>
-            <strong dir="auto">
-              {type === SSEEventType.SYSTEM_MAINTENANCE && 'Maintenance: '}
-              {title}
-            </strong>{' '}
-            {message && <span dir="auto">{message}</span>}
-            <small>
-              {people[by]?.name ?? by} · {type === SSEEventType.SYSTEM_MAINTENANCE && `from ${clock(startsAt)} `}until {clock(endsAt)}
-            </small>
-          </div>
-          {mayAnnounce && (
-            <button className="button quiet" type="button" aria-label={`Take back: ${title}`} onClick={() => act(() => api.endAnnouncement(session, id))}>
-              Take back
-            </button>
+    <div aria-live="polite">
+      {(current.length > 0 || error) && (
+        <section className="announcements" aria-label="Announcements">
+          {current.map(({ id, type, title, message, level, by, startsAt, endsAt }) => (
+            <article key={id} className={`notice ${LOOK[level] ?? ''}`}>
+              <div>
+                <strong dir="auto">
+                  {type === SSEEventType.SYSTEM_MAINTENANCE && 'Maintenance: '}
+                  {title}
+                </strong>{' '}
+                {message && <span dir="auto">{message}</span>}
+                <small>
+                  {people[by]?.name ?? by} · {type === SSEEventType.SYSTEM_MAINTENANCE && `from ${clock(startsAt)} `}until {clock(endsAt)}
+                </small>
+              </div>
+              {mayAnnounce && (
+                <button className="button quiet" type="button" aria-label={`Take back: ${title}`} onClick={() => act(() => api.endAnnouncement(session, id))}>
+                  Take back
+                </button>
+              )}
+            </article>
+          ))}
+          {error && (
+            <p className="notice bad" role="alert">
+              {error}
+            </p>
           )}
-        </article>
-      ))}
-      {error && (
-        <p className="notice bad" role="alert">
-          {error}
-        </p>
+        </section>
       )}
-    </section>
+    </div>
   )
 }
 

@@ -81,7 +81,7 @@ function Row({ item }: { item: Notification }) {
     <li className={`item ${level}`} data-unread={item.read ? undefined : ''}>
       <span className="visually-hidden">{item.read ? level : `${level}, unread`}: </span>
       <div className="text">
-        <strong dir="auto">{href ? <a href={href}>{title}</a> : title}</strong>
+        <strong dir="auto">{href ? <a href={href} onClick={() => void dispatch(markRead(session, item.id))}>{title}</a> : title}</strong>
         {textOf(item.message) && <p dir="auto">{textOf(item.message)}</p>}
         <p className="from">
           <span>{from ? (people[from]?.name ?? from) : 'System'}</span> · <Ago at={textOf(item.createdAt)} />
