@@ -7,7 +7,7 @@ const API = new URL('api/debates', document.baseURI).pathname
 const SCRIPTS = new URL('api/debate-scripts', document.baseURI).pathname
 const PHASES = ['opening', 'arguments', 'cross_examination', 'rebuttal', 'closing']
 const EVENTS = ['event', 'events']
-const WORDS_PER_SECOND = 12
+const WORDS_PER_SECOND = 7
 const FRESH = 3000 // milliseconds after which what was said is shown at once and not word by word
 
 const tokens = new Tokens(new URL('debates/dev/token', document.baseURI).pathname)
@@ -101,7 +101,10 @@ const HEAR = {
     debate.seen.add(phase)
     transcript.add({ kind: 'mark', id, text: words(phase) })
   },
-  pause: () => (debate.paused = true),
+  pause() {
+    debate.paused = true
+    hush()
+  },
   resume: () => (debate.paused = false),
   complete({ utterances }, id) {
     debate.phase = 'complete'

@@ -48,8 +48,20 @@ function tease(card, past, events) {
   past.shift()
   const bars = past.map((count, index) => count && `M${index * 4 + 2} 20v-${Math.min(20, 5 + 4 * count)}`)
   card.querySelector('path').setAttribute('d', bars.filter(Boolean).join(''))
-  const said = events.findLast(({ text }) => text) ?? events.at(-1)
-  if (said) card.querySelector('span').textContent = said.text || `${said.type} · ${said.channel}`
+  tell(card, events.findLast(({ text }) => text) ?? events.at(-1))
+}
+
+function tell(card, event) {
+  if (event) card.querySelector('span').textContent = event.text || `${event.type} · ${event.channel}`
+}
+
+/** What there was before anybody looked: an application may be quiet for a while. */
+async function remember() {
+  const events = await (await fetch('/gallery/latest')).json()
+  for (const event of events) {
+    const arm = armOf(event.channel)
+    if (cards[arm] && !counts[arm].some(Boolean)) tell(cards[arm], event)
+  }
 }
 
 // -- what is said on hello -----------------------------------------------------------------------------------------------
@@ -129,6 +141,7 @@ client.on('*', ({ type, data, raw, id, channel }) => {
 })
 client.onStatus(({ state }) => showState(byId('state'), state))
 client.connect()
+remember().catch(() => {}) // then they say so themselves, soon
 whileSeen(() => [client])
 themeButton(byId('theme'))
 byId('theme').addEventListener('click', () => river.recolour())

@@ -18,10 +18,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from examples.debates.app import MODERATE
+from examples.gallery.pulse import GalleryHub, passed
 from examples.gallery.settings import Settings
 from examples.operations.app import ROLES
 from examples.shared.access import check_local
-from examples.shared.web import PAGE_HEADERS, WEB
+from examples.shared.web import PAGE_HEADERS, WEB, answer
 from headwater.auth import mint
 
 FOLDER: Final = Path(__file__).parent
@@ -102,6 +103,11 @@ def home(settings: Settings) -> APIRouter:
         everything, support = token_of(settings, "you", EVERYTHING), token_of(settings, "sara", ROLES["support"])
         listed = "\n".join(shown(line) for line in lines(base, everything, support))
         return HTMLResponse(template.substitute(lines=listed), headers={**PAGE_HEADERS, "cache-control": "no-store"})
+
+    @routes.get("/gallery/latest")
+    async def latest(request: Request) -> Response:
+        hub: GalleryHub = request.app.state.hub
+        return answer([passed(*each) for each in hub.latest.values()])
 
     @routes.get("/gallery/{name}")
     async def file(name: str) -> Response:

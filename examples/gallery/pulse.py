@@ -44,6 +44,9 @@ SHOWN: Final = 24
 PUBLIC: Final = re.compile(r"(room|debate):[^:]+\Z")
 """Channels of which everybody here may read every word. What follows a debate's id is a channel of one window."""
 
+APPLICATIONS: Final = frozenset({"room", "debate", "user", "everyone", "operations", "project"})
+"""First parts of the names of channels of which the last event is remembered."""
+
 WORDS: Final = 140
 """Characters of what was said that are told."""
 
@@ -106,6 +109,7 @@ class GalleryHub(Hub):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.passed: deque[tuple[str, str, str]] = deque(maxlen=SHOWN)  # channels, types and data
+        self.latest: dict[str, tuple[str, str, str]] = {}  # the last of each application
         self.times: deque[float] = deque(maxlen=10_000)
         self.own = 0  # beats, which are no news
         self.others = 0  # events of the projects' own hub
@@ -123,6 +127,9 @@ class GalleryHub(Hub):
     def note(self, channel: str, type: str, data: str = "") -> None:
         """Something was published."""
         self.passed.append((channel, type, data))
+        if (kind := channel.partition(":")[0]) in APPLICATIONS:
+            self.latest.pop(kind, None)  # the newest is the last
+            self.latest[kind] = (channel, type, data)
         self.times.append(asyncio.get_running_loop().time())
 
     def beat(self) -> Beat:

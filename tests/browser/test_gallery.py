@@ -88,6 +88,8 @@ async def test_the_home_page_is_alive_at_once(gallery: Server) -> None:
             await expect(teaser).not_to_have_text("quiet so far", timeout=LATER)
             await expect(teaser.locator("path")).to_have_attribute("d", re.compile("^M"), timeout=LATER)
         await expect(page.locator(".app.rooms .teaser")).to_have_text(re.compile("^[a-z]+: "), timeout=LATER)
+        late = await visitor.open("/")
+        await expect(late.locator(".teaser", has_text="quiet so far")).to_have_count(0, timeout=SOON)
 
 
 async def test_every_page_leads_home(gallery: Server) -> None:

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from examples.gallery.pulse import WORDS, Passed, passed
+from examples.gallery.pulse import WORDS, GalleryHub, Passed, passed
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,15 @@ def test_words_are_told_only_where_everybody_may_read_them(channel: str, data: o
 def test_what_a_stranger_publishes_there_does_no_harm(data: str) -> None:
     """Whatever it is, its place and type are told."""
     assert passed("room:a1", "log", data) == Passed("room:a1", "log")
+
+
+async def test_the_last_of_each_application_is_remembered() -> None:
+    """For a visitor who comes while it is quiet: one event of each, the newest last, and none of channels that anybody
+    makes."""
+    hub = GalleryHub("memory://")
+    for channel, type in (("room:a1", "log"), ("operations", "x"), ("room:b2", "log"), ("hello", "message")):
+        hub.note(channel, type)
+    assert list(hub.latest.values()) == [("operations", "x", ""), ("room:b2", "log", "")]
 
 
 def test_long_words_are_cut() -> None:
