@@ -46,7 +46,10 @@
 
   /** What keeps somebody out, as axe sees it: by these rules, or by all. */
   const barriers = async (rules) => {
-    const { violations } = await axe.run(document, { resultTypes: ['violations'], ...(rules && { runOnly: rules }) })
+    const { violations } = await axe.run(document, {
+      resultTypes: ['violations'],
+      ...(rules ? { runOnly: rules } : { rules: { 'target-size': { enabled: true } } }),
+    })
     return violations
       .filter(({ impact }) => impact === 'serious' || impact === 'critical')
       .map(({ id, help, nodes }) => [id, help, ...nodes.map(({ target, any }) => `${target}: ${any[0]?.message ?? ''}`)])

@@ -104,6 +104,14 @@ class Visit:
         await self.place.attack(self.gallery, at, "second-round")
         await self.page.wait_for_function("() => looking.shows(['second-round'])", timeout=LATER)
 
+    async def another(self, fragment: str) -> Visit:
+        """The same page once more, at another fragment of its address, when it has something to say about that."""
+        other = Visit(self.place, self.gallery, await self.page.context.new_page())
+        await other.page.add_init_script(path=LOOKING)
+        await other.page.goto(f"{self.gallery.url}{self.place.path}#{fragment}")
+        await expect(other.page.locator(".pill, .banner").filter(has_text=re.compile(r"\w")).first).to_be_visible()
+        return other
+
     async def ask(self, question: str, argument: Any = None) -> Any:
         """What a function of looking.js answers."""
         return await self.page.evaluate(f"(argument) => looking.{question}(argument)", argument)

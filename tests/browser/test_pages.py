@@ -72,6 +72,20 @@ async def test_hostile_texts_stay_texts(visit: Visit) -> None:
     assert await visit.page.title() == visit.place.title
 
 
+async def test_a_hostile_address_does_nothing(visit: Visit) -> None:
+    """Whatever a link has after its `#` is at most said not to exist."""
+    visit = await visit.another(f"{MARKUP[1]}/{MARKUP[0]}")
+    assert await visit.ask("harm") == []
+    assert visit.dialogs == []
+    await visit.page.close()
+
+
+async def test_nothing_moves_for_those_who_asked_for_that(visit: Visit) -> None:
+    """With reduced motion no animation runs."""
+    running = "() => document.getAnimations().filter(({ playState }) => playState === 'running').length"
+    assert await visit.page.evaluate(running) == 0
+
+
 async def test_hostile_texts_break_no_page(visit: Visit) -> None:
     """Endless words and titles leave the page as wide as its window, also on a phone, and no longer than somebody scrolls."""
     for size, most in ((DESKTOP, 12_000), (PHONE, 30_000)):
