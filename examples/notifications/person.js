@@ -102,11 +102,12 @@ export class Person {
     }))
     const on = (type, take) => client.on(type, (event) => (take(event.data), this.#watch.onEvent(event)))
     for (const [type, kind] of Object.entries(NOTIFICATIONS)) on(type, (data) => this.#notified(kind, data))
-    for (const type of ['user.updated', 'user.status_changed']) on(type, (data) => this.#merge('users', data))
+    for (const type of ['user.updated', 'user.status_changed']) on(type, (data) => this.#merge('users', { name: data.id, ...this.users.get(data.id), ...data }))
     for (const type of WORKFLOWS) on(type, (data) => this.#merge('runs', data))
     for (const type of ['system.announcement', 'system.maintenance']) on(type, (data) => this.#merge('announcements', data))
     for (const type of ['connection_established', 'heartbeat']) on(type, () => {})
-    client.onReset(() => this.load()) // events are gone that we have not seen: what is there has them
+    // Events are gone that we have not seen: what is there has them. Whoever is refused is told by the stream, too.
+    client.onReset(() => this.load().catch(() => {}))
     client.onStatus((status) => this.#watch.onStatus(client, status))
     client.connect()
   }
