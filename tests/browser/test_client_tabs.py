@@ -10,9 +10,11 @@ import httpx2
 import pytest
 from playwright.async_api import BrowserContext, CDPSession, Page
 
+from headwater.auth import mint
 from headwater.client import Publisher
 from tests.browser.chromium import chromium, connect, until_record, until_state
 from tests.support.server import Server, running
+from tests.support.tokens import SECRET
 
 SHARED = {"channels": ["room:1"], "share": True, "retry": {"base": 50}, "silence": 2500}
 """A follower asks for a sign of life after up to four seconds without one."""
@@ -130,3 +132,22 @@ async def test_a_frozen_leader_is_replaced_and_follows_when_it_thaws(hub: Server
         await tabs.publish()
         assert await tabs.leader() != frozen
         assert await tabs.streams() == 1
+
+
+async def test_without_https_each_tab_has_its_own_connection() -> None:
+    """A page whose origin is not secure has no Web Locks: nothing is shared, and nothing is missing."""
+    token = mint(SECRET, sub="ada", subscribe=["**"], publish=["**"], ttl=60)
+    async with running(["serve", "--port", "0", "--broker", "memory://"], env={"HEADWATER_JWT_SECRET": SECRET}) as hub:
+        async with chromium(args=["--host-resolver-rules=MAP hub.example 127.0.0.1"]) as browser:
+            context = await browser.new_context()
+            await context.expose_function("mint", lambda reason: token)
+            pages = [await context.new_page() for _ in range(2)]
+            for page in pages:
+                await page.goto(f"http://hub.example:{hub.port}/healthz")
+                await connect(page, SHARED)
+                await until_state(page, "open")
+                assert await page.evaluate("() => [isSecureContext, client.isLeader]") == [False, True]
+            async with Publisher(f"{hub.url}/events", token) as publisher:
+                await publisher.publish("room:1", "n", 1)
+            for page in pages:
+                await until_record(page, [1])
