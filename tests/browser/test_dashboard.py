@@ -21,6 +21,8 @@ from tests.support.tokens import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+ELSEWHERE = {"headwater-node": "elsewhere/1", "content-type": "application/json"}
+NOTHING = '{"channels": [], "matching": 0, "total": 0}'
 HOSTILE = '<img src=x onerror="hacked=1">\'\u202e'
 
 
@@ -259,3 +261,23 @@ async def test_it_comes_back_and_rests(browser: Browser, hub: Server) -> None:
         await expect(page.locator("#state")).to_have_text("paused")
         await page.evaluate(hide, False)
         await expect(page.locator("#state")).to_have_text("live")
+
+
+async def test_another_life_of_the_process_is_told_apart(browser: Browser, hub: Server) -> None:
+    """A process that is replaced has samples of its own, from its own beginning; several behind one address are noticed."""
+    env = {"HEADWATER_JWT_SECRET": SECRET}
+    start = running(["serve", "--port", "0", "--broker", "memory://"], env=env)
+    async with start as other, proxying(hub.port) as proxy, opened(browser, proxy.url) as page:
+        await expect(page.locator("#node")).to_contain_text(str(hub.process.pid))
+        proxy.forward_to(other.port)
+        await proxy.drop()
+        await expect(page.locator("#node")).to_contain_text(str(other.process.pid))
+        await expect(page.locator("#state")).to_have_text("live")
+        await expect(page.locator("#several")).to_be_hidden()
+        await page.route(
+            "**/dashboard/channels*", lambda route: route.fulfill(status=200, headers=ELSEWHERE, body=NOTHING)
+        )
+        for search in "ab":  # asked at once
+            async with page.expect_response("**/dashboard/channels*"):
+                await page.get_by_label("Channels that begin with").fill(search)
+        await expect(page.locator("#several")).to_be_visible()

@@ -53,6 +53,10 @@ class Proxy:
         """Open connections."""
         return len(self._pumps) // 2
 
+    def forward_to(self, port: int) -> None:
+        """Forward new connections to another port: a server that was replaced."""
+        self._upstream = (self._upstream[0], port)
+
     async def cut(self) -> None:
         """Reset every connection and refuse new ones, as an unplugged cable with a router that notices."""
         if self._listener is not None:

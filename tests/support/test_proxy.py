@@ -157,3 +157,23 @@ async def test_nobody_behind_it_is_a_reset(proxy: Proxy) -> None:
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+
+
+async def test_new_connections_may_lead_elsewhere(proxy: Proxy) -> None:
+    """To a server that took the place of the first; those that are open stay where they are."""
+
+    async def other(reader: StreamReader, writer: StreamWriter) -> None:
+        writer.write(b"other")
+        await writer.drain()
+        writer.close()
+
+    reader, writer = await connect(proxy)
+    listener = await asyncio.start_server(other, "127.0.0.1", 0)
+    async with listener:
+        proxy.forward_to(listener.sockets[0].getsockname()[1])
+        elsewhere, closing = await asyncio.open_connection("127.0.0.1", proxy.port)
+        assert await elsewhere.read() == b"other"
+        closing.close()
+    writer.write(b"again")
+    assert await reader.readexactly(5) == b"again"
+    writer.close()

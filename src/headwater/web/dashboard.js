@@ -57,6 +57,7 @@ function showSnapshot({ node, sample, pulse, refused }, point) {
   put('figure-streams', count(now.streams))
   put('figure-channels', count(now.channels))
   put('figure-lagging', count(now.lagging))
+  put('figure-behind', pulse?.answers ? count(pulse.behind) : '–')
   put('figure-sent', point ? `${bytes(point.bytes)}/s` : '–')
   put('broker-kind', node.broker)
   put('broker-node', pulse?.here ?? `${now.epoch}-${now.position}`)
@@ -74,17 +75,18 @@ function showSnapshot({ node, sample, pulse, refused }, point) {
   tally('reset', now.resets)
   tally('rejected', now.rejections)
   tally('limited', refused ?? {})
-  tally('troubles', now.broker)
+  if (node.can.includes('count')) tally('troubles', now.broker)
+  else tally('troubles', {}, 'not counted by this kind of broker')
 }
 
 /** Counts by reason, the largest first. */
-function tally(id, counts) {
+function tally(id, counts, none = 'none') {
   const place = byId(`tally-${id}`)
   const rows = Object.entries(counts).filter(([, number]) => number).sort(([, a], [, b]) => b - a)
   const text = JSON.stringify(rows)
   if (place.dataset.shown === text) return
   place.dataset.shown = text
-  place.replaceChildren(...(rows.length ? rows.map(([name, number]) => make('div', '', make('dt', '', name.replaceAll('_', ' ')), make('dd', '', count(number)))) : [make('div', 'soft', make('dt', '', 'none'), make('dd', '', '0'))]))
+  place.replaceChildren(...(rows.length ? rows.map(([name, number]) => make('div', '', make('dt', '', name.replaceAll('_', ' ')), make('dd', '', count(number)))) : [make('div', 'soft', make('dt', '', none))]))
 }
 
 byId('as-table').addEventListener('toggle', () => showTable())
@@ -130,10 +132,19 @@ function setLists(isOn) {
 }
 
 // Behind one address there may be several processes, and each request reaches one of them.
+const OTHERS = 2 // answers of others until this is told
+let own = null
+let others = 0
+
+function sampleFrom({ host, pid }) {
+  if (own !== `${host}/${pid}`) others = 0 // it was replaced; its successor has answered already
+  own = `${host}/${pid}`
+  if (!others) byId('several').hidden = true
+}
+
 onNode((name) => {
-  const { node } = past.latest ?? {}
-  const isOther = node && name !== `${node.host}/${node.pid}`
-  if (isOther) byId('several').hidden = false
+  others += own !== null && name !== own
+  if (others >= OTHERS) byId('several').hidden = false
 })
 
 // -- who looks -----------------------------------------------------------------------------------------------------------
@@ -146,6 +157,7 @@ function connect() {
   client.on('sample', ({ data }) => {
     banner.heard()
     past.push(data)
+    sampleFrom(data.node)
     draw()
   })
   client.onReset(connect) // another life of the process, with a history of its own
