@@ -21,6 +21,7 @@ LATER: Final = 30_000
 """Milliseconds for what a busy machine takes its time with."""
 
 DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 800}
+TABLET: Final[ViewportSize] = {"width": 768, "height": 1024}
 PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
 
 LIVE: Final = re.compile("^live$")

@@ -23,7 +23,7 @@ from examples.rooms import app as rooms
 from headwater.asgi.routes import FILES, ROUTES
 from tests.browser.chromium import chromium
 from tests.browser.hostile import MARKUP, Gallery
-from tests.browser.pages import DESKTOP, PHONE, PLACES, Visit, visiting
+from tests.browser.pages import DESKTOP, PHONE, PLACES, TABLET, Visit, visiting
 from tests.support.postgres import shared_server
 from tests.support.server import running
 from tests.support.source import ROOT
@@ -88,7 +88,7 @@ async def test_nothing_moves_for_those_who_asked_for_that(visit: Visit) -> None:
 
 async def test_hostile_texts_break_no_page(visit: Visit) -> None:
     """Endless words and titles leave the page as wide as its window, also on a phone, and no longer than somebody scrolls."""
-    for size, most in ((DESKTOP, 12_000), (PHONE, 30_000)):
+    for size, most in ((DESKTOP, 12_000), (TABLET, 16_000), (PHONE, 30_000)):
         await visit.page.set_viewport_size(size)
         assert await visit.ask("tooWide") == [], size
         assert await visit.ask("tooLong", most) == [], size
@@ -149,6 +149,14 @@ async def test_every_link_leads_somewhere(visit: Visit) -> None:
     assert {
         link: status for link in links if (status := await visit.gallery.status(link.removeprefix(here))) != 200
     } == {}
+
+
+async def test_every_page_leads_home(visit: Visit) -> None:
+    """And home leads to every page."""
+    links = {link.removeprefix(visit.gallery.url).partition("#")[0] for link in await visit.ask("links")}
+    assert "/" in links
+    if visit.place.path == "/":
+        assert {place.path for place in PLACES} <= links
 
 
 class Html(HTMLParser):
