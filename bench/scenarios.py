@@ -58,7 +58,7 @@ class Plan:
     publish_seconds: float = 2.0
     latency_events: int = 400
     idle_seconds: float = 6.0
-    commit_rounds: int = 13
+    commit_rounds: int = 15
     commit_seconds: int = 1
     outbox_rows: int = 20_000
 

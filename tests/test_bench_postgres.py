@@ -24,7 +24,7 @@ from bench.scenarios import Plan, ScenarioFailed
 from bench.suite import Order, Suite
 
 THROUGHPUT = Throughput(
-    found={kind: Commits(4000.0 - 100 * i, 2.0) for i, kind in enumerate(KINDS)},
+    found={kind: Commits(4000.0 - 100 * i, 2.0, 120.0) for i, kind in enumerate(KINDS)},
     publish_ratio=0.8,
     call_ratio=0.8,
     alone_ratio=0.64,
@@ -92,11 +92,11 @@ def test_the_report_says_what_it_costs() -> None:
     """Transactions with their ratios, latencies, rates."""
     text = report(Results(throughput=THROUGHPUT, freshness=FRESHNESS, sequencing=SEQUENCING))
     rows = [" ".join(line.split()) for line in text.splitlines()]
-    assert "| an UPDATE, and the event is published | 3,800 | 0.80x |" in rows
-    assert "| an UPDATE, and nothing else | 4,000 | 1.25x |" in rows
-    assert "| an UPDATE, and it is published by the SQL function | 3,700 | 0.80x |" in rows
-    assert "| of one with a trigger whose WHEN is false | 3,500 | 0.95x |" in rows
-    assert "| the least: a trigger made by hand, WHEN (false) | 3,400 | 0.97x |" in rows
+    assert "| an UPDATE, and the event is published | 3,800 | 0.80x | 120 |" in rows
+    assert "| an UPDATE, and nothing else | 4,000 | 1.25x | 120 |" in rows
+    assert "| an UPDATE, and it is published by the SQL function | 3,700 | 0.80x | 120 |" in rows
+    assert "| of one with a trigger whose WHEN is false | 3,500 | 0.95x | 120 |" in rows
+    assert "| the least: a trigger made by hand, WHEN (false) | 3,400 | 0.97x | 120 |" in rows
     assert "| rows changed, 200 a second, 1,000 streams | 25.0 | 100 |" in rows
     assert "| appended by a publisher, 64 at once | 12,000 | 5.00 |" in rows
     assert "relayed 46,000 events meanwhile and was never more than 120 behind" in text
@@ -145,6 +145,7 @@ def test_transactions_of_a_real_server() -> None:
     found = throughput(TINY)
     assert set(found.found) == set(KINDS)
     assert min(found.publish_ratio, found.alone_ratio, found.false_ratio, found.true_ratio) > 0
+    assert all(each.cpu_us >= 0 for each in found.found.values())
     assert found.published == 2 * 3 * 20 * server.CLIENTS  # three kinds have events; once to warm up
 
 

@@ -47,7 +47,7 @@ KINDS = {
 }
 """What the application does, as scripts of pgbench."""
 
-JUDGED = (PLAIN, PUBLISH, CALL, NO_TRIGGER, FALSE)
+JUDGED = (PLAIN, PUBLISH, NO_TRIGGER, FALSE)
 """What is in every round; the others are in every third one."""
 
 Round: TypeAlias = dict[str, Commits]
@@ -132,7 +132,7 @@ def _drained(postgres: Postgres) -> int:
 
 
 def _typical(found: Sequence[Commits]) -> Commits:
-    return Commits(median(each.per_second for each in found), median(each.ms for each in found))
+    return Commits(*(median(getattr(each, name) for each in found) for name in ("per_second", "ms", "cpu_us")))
 
 
 def _ratio(rounds: Sequence[Round], kind: str, other: str) -> float:
