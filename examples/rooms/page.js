@@ -71,7 +71,7 @@ function follow() {
     probeEvery: 5000,
   })
   mine.on('connected', ({ data }) => {
-    began = data.timestamp && { there: Date.parse(data.timestamp), here: Date.now() }
+    began = { there: Date.parse(data.timestamp), here: Date.now() } // polls do not tell: then this is NaN
     showCounts()
   })
   mine.on('log', ({ data, id }) => take(data, id))
@@ -137,7 +137,7 @@ function showCounts() {
 
 /** How long the last line took, if it came while we listened. The server's clock may be another one than ours. */
 function lag() {
-  if (!last || !began || last.timestamp < began.there) return '–'
+  if (!last || !began || !(last.timestamp >= began.there)) return '–'
   return `${Math.max(1, last.at - began.here - (last.timestamp - began.there))} ms`
 }
 
@@ -211,7 +211,10 @@ async function refresh() {
   const rooms = await get().catch(() => null)
   if (!rooms) return [] // the server is away: what is shown stays
   byId('no-rooms').hidden = rooms.length > 0
-  const choices = rooms.map(({ id, title, status, createdAt }) => ({ id, title, look: status, note: `${status} · ${clock(createdAt).slice(0, 5)}` }))
+  const choices = rooms.map(({ id, title, createdAt, ...each }) => {
+    const status = id === room?.id ? room.status : each.status // the log knows first
+    return { id, title, look: status, note: `${status} · ${clock(createdAt).slice(0, 5)}` }
+  })
   showChoices(byId('list'), choices, room?.id, (id) => attempt(() => look(id)))
   return rooms
 }

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 import headwater
 from headwater import Draft
 from tests.browser.chromium import chromium
-from tests.browser.tasks import LONGEST, WATCH, longest_task, watch_tasks
+from tests.browser.reader import LONGEST, WATCH, hide, longest_task, watch_tasks
 from tests.support.server import Server, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -193,3 +193,30 @@ async def test_who_listens_to_the_page_is_told_now_and_then(page: Page, rooms: R
     await expect(page.locator("#summary")).to_have_text(before)
     await page.clock.run_for(11_000)
     await expect(page.locator("#summary")).to_have_text("7 lines more")
+
+
+async def test_where_streams_do_not_get_through_the_log_is_asked_for(page: Page, rooms: Rooms) -> None:
+    """The page says so, and shows each line once, before, meanwhile and when streams work again."""
+    room = await opened(page, rooms)
+    await rooms.say(room, 1)
+    await expect(page.locator(".line").last).to_contain_text("line 0 of", timeout=LATER)
+
+    async def refuse(route: Route) -> None:
+        if route.request.headers["accept"] == "text/event-stream":
+            await route.fulfill(status=503, headers={"retry-after": "0"})
+        else:
+            await route.continue_()
+
+    await page.route("**/logs*", refuse)
+    for hidden in (True, False):
+        await hide(page, hidden)
+    await expect(page.locator("#state")).to_have_text("polling", timeout=LATER)
+    await expect(page.locator("#banner")).to_contain_text("asked for instead")
+    await rooms.say(room, 2, begin=1)
+    await expect(page.locator(".line").last).to_contain_text("line 2 of", timeout=LATER)
+    await page.unroute_all()
+    await expect(page.locator("#state")).to_have_text("live", timeout=LATER)
+    await rooms.say(room, 1, begin=3)
+    await expect(page.locator(".line").last).to_contain_text("line 3 of", timeout=LATER)
+    shown = await page.locator(".line .message").all_text_contents()
+    assert shown[-4:] == [f"line {number} of a burst" for number in range(4)]

@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.tasks import LONGEST, longest_task, watch_tasks
+from tests.browser.chromium import chromium
+from tests.browser.reader import LONGEST, hide, longest_task, watch_tasks
 from tests.support.postgres import shared_server
-from tests.support.server import Server, running
+from tests.support.server import running
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 SOON = 2_000
 """Milliseconds within which a page shows something live."""
 
 LATER = 30_000
 
 
-@pytest.fixture(autouse=True)
-def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database for the projects, so that no test here waits for a PostgreSQL that the gallery would start."""
+@dataclass(frozen=True)
+class Gallery:
+    """The running gallery, and a browser to visit it with."""
+
+    url: str
+    browser: Browser
+
+
+@asynccontextmanager
+async def opening(folder: Path) -> AsyncIterator[Gallery]:
+    """A gallery that has just been started, with a database, so that no test waits for the one that it would start."""
     with shared_server().database() as url:
-        monkeypatch.setenv("DATABASE_URL", url)
-        yield url
+        arguments = ["-m", "examples.gallery", "--port", "0"]
+        server = running(arguments, program="python", cwd=folder, env={"DATABASE_URL": url})
+        async with server as found, chromium() as browser:
+            yield Gallery(found.url, browser)
 
 
-@pytest.fixture
-async def gallery(tmp_path: Path) -> AsyncIterator[Server]:
-    """The running gallery."""
-    async with running(["-m", "examples.gallery", "--port", "0"], program="python", cwd=tmp_path) as server:
-        yield server
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gallery(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gallery]:
+    """One that all tests visit."""
+    async with opening(tmp_path_factory.mktemp("gallery")) as gallery:
+        yield gallery
 
 
 class Visitor:
@@ -63,26 +77,30 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visiting(server: Server, **options: Any) -> AsyncIterator[Visitor]:
+async def visiting(gallery: Gallery, **options: Any) -> AsyncIterator[Visitor]:
     """A visitor who in the end has seen no complaint and has asked no other machine for anything."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        visitor = Visitor(await browser.new_context(**options), server.url)
-        yield visitor
-        await browser.close()
+    context = await gallery.browser.new_context(**options)
+    visitor = Visitor(context, gallery.url)
+    yield visitor
+    await context.close()
     assert visitor.complaints == []
-    assert [url for url in visitor.asked if not url.startswith((server.url, "blob:"))] == []
+    assert [url for url in visitor.asked if not url.startswith((gallery.url, "blob:"))] == []
 
 
-async def test_the_home_page_is_alive_at_once(gallery: Server) -> None:
-    """In a gallery that has just been started, something happens on the home page within two seconds of opening it; then each
-    application's card tells what it is at."""
-    async with visiting(gallery) as visitor:
+async def test_the_home_page_is_alive_at_once(tmp_path: Path) -> None:
+    """In a gallery that has just been started, something happens on the home page within two seconds of opening it."""
+    async with opening(tmp_path) as gallery, visiting(gallery) as visitor:
         page = await visitor.open("/")
         await page.wait_for_function("() => performance.getEntriesByName('live').length", timeout=LATER)
         assert await page.evaluate("() => performance.getEntriesByName('live')[0].startTime") < SOON
         await expect(page.locator("#state")).to_have_text("live")
         await expect(page.locator("#rate")).to_have_text(re.compile(r"\d"))
+
+
+async def test_each_card_tells_what_its_application_is_at(gallery: Gallery) -> None:
+    """As it happens, in words where everybody may read them; whoever comes later sees the last of each at once."""
+    async with visiting(gallery) as visitor:
+        page = await visitor.open("/")
         for name in ("rooms", "debates", "notifications", "operations", "projects"):
             teaser = page.locator(f".app.{name} .teaser")
             await expect(teaser).not_to_have_text("quiet so far", timeout=LATER)
@@ -92,7 +110,7 @@ async def test_the_home_page_is_alive_at_once(gallery: Server) -> None:
         await expect(late.locator(".teaser", has_text="quiet so far")).to_have_count(0, timeout=SOON)
 
 
-async def test_every_page_leads_home(gallery: Server) -> None:
+async def test_every_page_leads_home(gallery: Gallery) -> None:
     """From the home page to each of the others and back."""
     async with visiting(gallery) as visitor:
         page = await visitor.open("/")
@@ -107,7 +125,7 @@ async def test_every_page_leads_home(gallery: Server) -> None:
             await expect(page).to_have_title("Headwater")
 
 
-async def test_what_is_published_comes_back(gallery: Server) -> None:
+async def test_what_is_published_comes_back(gallery: Gallery) -> None:
     """The box publishes, the message comes back over the stream with the time that took, and to other pages, too. Markup is
     shown as text, and of thousands of messages the last."""
     async with visiting(gallery) as visitor:
@@ -130,7 +148,7 @@ async def test_what_is_published_comes_back(gallery: Server) -> None:
         assert await longest_task(there) < LONGEST
 
 
-async def test_lines_are_copied_whole(gallery: Server) -> None:
+async def test_lines_are_copied_whole(gallery: Gallery) -> None:
     """The button puts on the clipboard what the line says, token and all."""
     async with visiting(gallery, permissions=["clipboard-read", "clipboard-write"]) as visitor:
         page = await visitor.open("/")
@@ -141,7 +159,7 @@ async def test_lines_are_copied_whole(gallery: Server) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_every_page_is_quiet_and_fits(gallery: Server, width: int) -> None:
+async def test_every_page_is_quiet_and_fits(gallery: Gallery, width: int) -> None:
     """No complaint on the console, nothing from elsewhere, nothing wider than the screen."""
     async with visiting(gallery, viewport={"width": width, "height": 800}) as visitor:
         for path in ("/", "/rooms", "/debates", "/notifications", "/operations", "/projects", "/playground"):
@@ -152,7 +170,7 @@ async def test_every_page_is_quiet_and_fits(gallery: Server, width: int) -> None
             await page.close()
 
 
-async def test_different_users_see_different_events(gallery: Server) -> None:
+async def test_different_users_see_different_events(gallery: Gallery) -> None:
     """On the operations page an incident reaches operator and support, a server's test operator and developer, and a word
     to everybody all three."""
     async with visiting(gallery, viewport={"width": 1280, "height": 900}) as visitor:
@@ -178,7 +196,7 @@ async def test_different_users_see_different_events(gallery: Server) -> None:
             await expect(row).to_have_text(re.compile(f"{ticks}$"), timeout=LATER)
 
 
-async def test_after_three_failures_the_page_polls(gallery: Server) -> None:
+async def test_after_three_failures_the_page_polls(gallery: Gallery) -> None:
     """“After 3 failed attempts, falls back to polling”: with streams refused, events come all the same; once streams are
     back, so is the page, and nothing came twice."""
     async with visiting(gallery, viewport={"width": 1280, "height": 900}) as visitor:
@@ -206,7 +224,7 @@ async def test_after_three_failures_the_page_polls(gallery: Server) -> None:
         visitor.complaints = [each for each in visitor.complaints if "503" not in each]
 
 
-async def test_a_hidden_page_gives_its_connections_back(gallery: Server) -> None:
+async def test_a_hidden_page_gives_its_connections_back(gallery: Gallery) -> None:
     """A browser has six connections to one host: a page that nobody looks at pauses, and catches up when it is seen again."""
     async with visiting(gallery) as visitor:
         page = await visitor.open("/operations")
@@ -218,12 +236,3 @@ async def test_a_hidden_page_gives_its_connections_back(gallery: Server) -> None
         await page.click("#incident button")
         await hide(page, False)
         await expect(page.locator(".user.support .incidents li", has_text="Unseen")).to_have_count(1)
-
-
-async def hide(page: Page, hidden: bool) -> None:
-    """Make a page believe that it is hidden, or seen again."""
-    script = """(hidden) => {
-        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
-        document.dispatchEvent(new Event('visibilitychange'))
-    }"""
-    await page.evaluate(script, hidden)
