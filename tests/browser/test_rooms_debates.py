@@ -277,7 +277,6 @@ async def test_a_late_visitor_sees_where_the_debate_is(tmp_path: Path, visit: Op
         await expect(late.locator(".phase", has_text="you came in here")).to_have_text(
             re.compile(f"after {said} utter")
         )
-        assert await page.locator(".phase", has_text="you came in here").count() <= 1  # the debate may have begun before
 
 
 async def test_words_come_as_they_are_spoken(tmp_path: Path, visit: Open) -> None:
