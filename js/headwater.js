@@ -632,12 +632,12 @@ const tabsOf = (settings, tell, move) => {
       if (!note.again || !heardAt) move(status)
       if (status.retryAt) later(() => post('ping'), status.retryAt - now()) // a hidden leader's own timer may be late
       if (at && status.transport && !isGreeted) messagesOf({ cursor: at, events: [] }, true).map((message) => take(message, ''))
-      if (at && !seen.has(at)) fill([])
+      if (at && !seen.has(at)) fill()
     } else return // other followers are no sign of a leader
     heardAt = now()
   }
 
-  /** @param {any} note */
+  /** @param {any} note @returns whether it led to a question to the hub. */
   const follow = (note) => {
     const { message, before } = note
     if (!running) return
@@ -647,33 +647,32 @@ const tabsOf = (settings, tell, move) => {
       return
     }
     if (!cursor) pass(before)
-    if (!message.id || seen.has(before)) take(message, before)
-    else fill([note])
+    if (message.id && !seen.has(before)) return fill()
+    take(message, before)
   }
 
-  /** Ask the hub for what was missed, then go on with what has come meanwhile. @param {any[]} notes */
-  const fill = async (notes) => {
+  /** Ask the hub for what was missed, then go on with what has come meanwhile. What was told before the hub was asked is in its
+   * answer, or older than this tab. */
+  const fill = async () => {
     if (held || !running) return
-    held = notes
     const { signal } = running
     try {
       for (let isMore = true; isMore && !leads; ) {
+        held = []
         const answer = await insist(signal, settings, (limit, isFresh) => engine.ask(cursor, 0, limit, isFresh))
         if (leads) break
         messagesOf(answer).map((message) => signal.aborted || take(message, ''))
-        if (!signal.aborted) pass(answer.cursor)
+        if (signal.aborted) return
+        pass(answer.cursor)
         isMore = answer.events.length
       }
     } catch (error) {
       if (!signal.aborted) stop('failed', 'status', error) // rather than to leave a gap
     }
     if (signal.aborted) return
-    notes = held
+    const notes = held ?? []
     held = null
-    for (const note of leads ? [] : notes) {
-      pass(note.before, false) // the hub was asked later than this was told
-      follow(note)
-    }
+    for (const note of notes) if (leads || follow(note)) return
   }
 
   /** See that there is a leader: ask for a sign when nothing was heard for a while, and take over if none comes. @param {number} wait */

@@ -98,8 +98,38 @@ test('a tab that missed a note fills the gap', inTabs(async (world) => {
   await world.lastStream.send(event('4', 4))
   await world.pass(1000)
   await world.lastPoll.polled([['2', 2], ['3', 3]], '3', null)
-  await world.lastPoll.polled([], '3')
+  await world.lastPoll.polled([['4', 4]], '4')
+  await world.lastPoll.polled([], '4')
   assert.deepEqual(two.seen, ['connected', '1', '2', '3', '4'])
+}))
+
+test('what is told while a gap is filled comes after it, and what the hub has not yet when it is asked comes with the next', inTabs(async (world) => {
+  const [, two] = [await world.tab(), await world.tab()]
+  await world.last.open(CONNECTED + event('1', 1))
+  two.channel.isDeaf = true
+  await world.lastStream.send(event('2', 2))
+  two.channel.isDeaf = false
+  await world.lastStream.send(event('3', 3))
+  await world.lastPoll.polled([['2', 2]], '2') // by a node that is behind the leader's
+  await world.lastStream.send(event('4', 4))
+  await world.lastPoll.polled([], '2')
+  assert.deepEqual(two.seen, ['connected', '1', '2'])
+  await world.lastPoll.polled([['3', 3], ['4', 4]], '4')
+  await world.lastPoll.polled([], '4')
+  await world.lastStream.send(event('5', 5))
+  assert.deepEqual(two.seen, ['connected', '1', '2', '3', '4', '5'])
+}))
+
+test('a tab that is ahead of its leader hears nothing of what it has behind it', inTabs(async (world) => {
+  await world.tab({ lastEventId: '1' })
+  const two = await world.tab({ lastEventId: '4' })
+  await world.lastStream.open(event('2', 2) + event('3', 3) + event('4', 4))
+  for (let polls = 0; polls < 6 && !world.lastPoll.isAnswered; polls += 1) {
+    world.lastPoll.isAnswered = true
+    await world.lastPoll.polled([], '4')
+  }
+  await world.lastStream.send(event('5', 5))
+  assert.deepEqual(two.seen, ['connected', '5'])
 }))
 
 test('a gap that the hub cannot fill is a reset', inTabs(async (world) => {
