@@ -14,6 +14,8 @@ export class River {
   #drops = []
   #labelled = new Map()
   #colours = {}
+  #names = '' // fonts
+  #labels = ''
   #running = false
   #still = matchMedia('(prefers-reduced-motion: reduce)')
 
@@ -38,6 +40,10 @@ export class River {
       style.color = `var(${name})`
       this.#colours[name] = getComputedStyle(this.#canvas).color
     }
+    style.font = '11px var(--mono)'
+    this.#labels = getComputedStyle(this.#canvas).font
+    style.font = '600 12px var(--sans)'
+    this.#names = getComputedStyle(this.#canvas).font
     this.#draw(performance.now())
   }
 
@@ -92,7 +98,7 @@ export class River {
     context.clearRect(0, 0, width, height)
     this.#arms.forEach((_, arm) => this.#drawArm(arm, width))
     for (const drop of this.#drops) this.#drawDrop(drop, now, width)
-    context.font = `600 12px ${getComputedStyle(document.body).fontFamily}`
+    context.font = this.#names
     context.textBaseline = 'middle'
     this.#arms.forEach(({ name, colour }, arm) => {
       context.fillStyle = this.#colours[colour]
@@ -130,7 +136,7 @@ export class River {
     if (label && x * width > NAMES && age < 3 * LABEL) {
       context.globalAlpha = Math.max(0, Math.min(opacity, (x * width - NAMES) / 30, (3 * LABEL - age) / 600))
       context.fillStyle = this.#colours['--text-soft']
-      context.font = `11px ${getComputedStyle(document.body).getPropertyValue('--mono')}`
+      context.font = this.#labels
       context.fillText(label, x * width + 9, y - 13)
     }
     context.globalAlpha = 1

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
+import httpx
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
 
 from tests.support.server import Server, running
+
+LATER = 30_000
+"""Milliseconds to wait for a page that comes back by itself."""
 
 
 @pytest.fixture
@@ -20,8 +27,13 @@ async def hub() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def page(hub: Server) -> AsyncIterator[Page]:
-    """The playground, opened by Chromium; whatever the browser complains about fails the test."""
+    """The playground, opened by Chromium; whatever the browser complains about fails the test, but for a network that breaks."""
     complaints: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type == "error" and "net::ERR_" not in message.text:
+            complaints.append(message.text)
+
     chromium = shutil.which("chromium")
     assert chromium, "there is no Chromium here; install it with: apt-get install chromium"
     async with async_playwright() as playwright:
@@ -31,7 +43,7 @@ async def page(hub: Server) -> AsyncIterator[Page]:
         )
         page = await browser.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("console", hear)
         await page.goto(f"{hub.url}/")
         yield page
         await browser.close()
@@ -67,6 +79,28 @@ async def test_people_see_what_goes_over_the_wire(page: Page) -> None:
     await expect(page.locator(".event-other")).to_have_count(2)
     await expect(page.locator(".event-other").last).to_contain_text("data: missed")
     await expect(page.locator(".mark", has_text=f"Last-Event-ID: {last}")).to_be_visible()
+
+
+async def test_a_hub_that_dies_leaves_no_gap(page: Page, tmp_path: Path) -> None:
+    """The hub is killed and started again. The page says when it tries, and has every frame once, with the id that it asked
+    for the rest with."""
+    serve = ["serve", "--dev", "--broker", f"sqlite:///{tmp_path}/events.db", "--port"]
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(running([*serve, "0"]))
+        await page.goto(f"{hub.url}/playground?channel=jobs&connect")
+        await expect(page.locator("#state")).to_have_text("open")
+        await page.get_by_role("button", name="Publish", exact=True).click()
+        await expect(page.locator(".event-message")).to_have_count(1)
+        last = await page.locator("#last-id").inner_text()
+        await hub.stop(signal.SIGKILL)
+        await expect(page.locator(".mark", has_text="Back in")).not_to_have_count(0)
+        hub = await stack.enter_async_context(running([*serve, str(hub.port)]))
+        async with httpx.AsyncClient(base_url=hub.url, trust_env=False) as http:
+            (await http.post("/events", json=[{"channel": "jobs", "data": n} for n in range(3)])).raise_for_status()
+        await expect(page.locator(".event-message")).to_have_count(4, timeout=LATER)
+        await expect(page.locator(".mark", has_text=f"Last-Event-ID: {last}")).not_to_have_count(0)
+        shown = await page.locator(".event-message .data").all_text_contents()
+        assert [text.strip() for text in shown[1:]] == ["0", "1", "2"]
 
 
 async def test_it_works_by_keyboard_and_on_a_phone(page: Page) -> None:
