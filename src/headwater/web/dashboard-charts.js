@@ -178,7 +178,7 @@ function lines(points, series, x, y) {
 function stack(points, series, x, y) {
   if (points.length < 2) return []
   const below = points.map(() => 0)
-  return series.flatMap(({ key, look }) => {
+  const layers = series.map(({ key, look }) => {
     const top = points.map((point, index) => below[index] + point[key])
     const at = (heights) => (point, index) => `${x(point.time).toFixed(1)} ${y(heights[index]).toFixed(1)}`
     const upper = line(points, at(top))
@@ -188,6 +188,7 @@ function stack(points, series, x, y) {
     if (!isThere) return []
     return [shape('path', { class: `area ${look}`, d: `${upper}${lower.join('')}Z` }), shape('path', { class: `line ${look}`, d: upper })]
   })
+  return layers.reverse().flat() // the first one's line on top, where others have nothing
 }
 
 function bars(points, series, x, y, width) {
