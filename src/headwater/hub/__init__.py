@@ -18,6 +18,10 @@ probe         what is published arrives
 publishing    the other direction: drafts to the log
 observers     who is told that streams open and end
 statistics    what a hub says about itself
+sampling      the last ten minutes of that
+survey        the first of many streams and channels, for people who look
+explain       why somebody gets an event or does not
+facts         what explanations stand on
 core          Hub, which wires them together
 """
 
