@@ -629,7 +629,7 @@ const tabsOf = (settings, tell, move) => {
     } else if (message) follow(note)
     else if (status) {
       if (!cursor) pass(at)
-      if (!note.again || !heardAt) move(status)
+      if (!note.again || !last) move((last = status))
       if (status.retryAt) later(() => post('ping'), status.retryAt - now()) // a hidden leader's own timer may be late
       if (at && status.transport && !isGreeted) messagesOf({ cursor: at, events: [] }, true).map((message) => take(message, ''))
       if (at && !seen.has(at)) fill()
@@ -702,7 +702,7 @@ const tabsOf = (settings, tell, move) => {
     heardAt = 0
     if (leads) engine.stop(next, reason)
     else move({ state: next, reason, error })
-    leads = false
+    last = leads = false
   }
 
   return {

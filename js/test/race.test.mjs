@@ -155,7 +155,7 @@ const heal = async (world, hub, tabs) => {
   await settle()
 }
 
-for (let seed = 1; seed <= 40; seed += 1)
+for (let seed = 1; seed <= 30; seed += 1)
   test(`tabs on a bad day (${seed})`, inWorld(async (world) => {
     world.put('BroadcastChannel', channels())
     world.navigator.locks = new Locks()

@@ -48,6 +48,16 @@ test('a tab that comes late hears connected, and what comes from then on', inTab
   void data
 }))
 
+test('a tab that comes in the middle of a burst hears how the connection is', inTabs(async (world) => {
+  const [one] = [await world.tab()]
+  await world.last.open(CONNECTED + event('1', 1))
+  one.channel.isFrozen = true // it answers later
+  const late = await world.tab()
+  await world.lastStream.send(event('2', 2))
+  await one.channel.thaw()
+  assert.deepEqual([late.client.status.state, late.statuses, late.seen], ['open', ['connecting', 'open'], ['2', 'connected']])
+}))
+
 test('a tab that comes with a place of its own gets what lies between from the hub', inTabs(async (world) => {
   await world.tab()
   await world.last.open(CONNECTED + event('5', 5))
