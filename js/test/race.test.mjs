@@ -82,11 +82,11 @@ class Hub {
 }
 
 /** A tab with a page of its own. */
-const open = async (world, hub, tabs) => {
+const open = async (world, hub, tabs, share) => {
   const page = new EventTarget()
   world.put('addEventListener', page.addEventListener.bind(page))
   const tab = { page, from: hub.head, heard: [], isAway: false }
-  tab.client = world.client({ share: true, principal: 'p', fetch: hub.fetch, lastEventId: `${hub.head}`, connectTimeout: 3000 })
+  tab.client = world.client({ share, principal: 'p', fetch: hub.fetch, lastEventId: `${hub.head}`, connectTimeout: 3000 })
   tab.client.on('log', ({ data }) => {
     const next = tab.from + tab.heard.length + 1
     if (data === next) tab.heard.push(data)
@@ -96,18 +96,18 @@ const open = async (world, hub, tabs) => {
   tabs.push(tab)
   tab.client.connect()
   await settle()
-  tab.channel = BroadcastChannel.all.at(-1)
+  tab.channel = BroadcastChannel.all.at(-1) ?? { thaw() {} }
 }
 
 /** What may happen to them. */
-const stepsOf = (world, hub, tabs, below) => {
+const stepsOf = (world, hub, tabs, below, share) => {
   const any = () => tabs[below(tabs.length)]
   const publish = () => {
     for (let i = below(5); i >= 0; i -= 1) hub.publish()
   }
   return {
     publish, again: publish, more: publish,
-    open: () => tabs.length < 5 && open(world, hub, tabs),
+    open: () => tabs.length < 5 && open(world, hub, tabs, share),
     close: () => tabs.length > 1 && tabs.splice(below(tabs.length), 1)[0].client.close(),
     cut: () => hub.cut(),
     cutInFrame: () => hub.cut(`id: ${hub.head + 1}\nevent: log\ndata: ${hub.head}`),
@@ -120,7 +120,7 @@ const stepsOf = (world, hub, tabs, below) => {
     freeze: () => void (any().channel.isFrozen = true),
     thaw: () => Promise.all(tabs.map(({ channel }) => channel.thaw())),
     leave: () => leave(any()),
-    back: () => tabs.forEach(back),
+    back: () => Promise.all(tabs.map(back)),
     reconnect: () => any().client.reconnect(),
     wait: () => world.pass(10 * below(300)),
     long: () => world.pass(15_000),
@@ -137,7 +137,7 @@ const back = async (tab) => {
   tab.isAway = false
   tab.page.dispatchEvent(new Event('pageshow'))
   await settle()
-  tab.channel = BroadcastChannel.all.at(-1)
+  tab.channel = BroadcastChannel.all.at(-1) ?? tab.channel
 }
 
 /** All is well again, and enough time passes for whatever waits. */
@@ -155,15 +155,16 @@ const heal = async (world, hub, tabs) => {
   await settle()
 }
 
-for (let seed = 1; seed <= 30; seed += 1)
-  test(`tabs on a bad day (${seed})`, inWorld(async (world) => {
+/** @param {number} seed @param {boolean} share one connection for all tabs. */
+const badDay = (seed, share) =>
+  inWorld(async (world) => {
     world.put('BroadcastChannel', channels())
     world.navigator.locks = new Locks()
     const [hub, tabs, below] = [new Hub(), [], chance(seed * 7919)]
     world.random = 0.3
     world.faults = []
-    await open(world, hub, tabs)
-    const steps = Object.entries(stepsOf(world, hub, tabs, below))
+    await open(world, hub, tabs, share)
+    const steps = Object.entries(stepsOf(world, hub, tabs, below, share))
     const done = []
     for (let i = 0; i < 60; i += 1) {
       const [name, step] = steps[below(steps.length)]
@@ -175,6 +176,9 @@ for (let seed = 1; seed <= 30; seed += 1)
     await heal(world, hub, tabs)
     assert.deepEqual(world.faults, [], done.join(' '))
     for (const { from, heard, client } of tabs) assert.deepEqual([client.status.state, heard.length], ['open', hub.head - from], done.join(' '))
-    assert.equal(hub.streams.size, 1)
-    assert.equal(tabs.filter(({ client }) => client.isLeader).length, 1)
-  }))
+    const connections = share ? 1 : tabs.length
+    assert.deepEqual([hub.streams.size, tabs.filter(({ client }) => client.isLeader).length, hub.polls.size], [connections, connections, 0])
+  })
+
+for (let seed = 1; seed <= 30; seed += 1) test(`tabs on a bad day (${seed})`, badDay(seed, true))
+for (let seed = 1; seed <= 10; seed += 1) test(`a page on a bad day (${seed})`, badDay(seed, false))
