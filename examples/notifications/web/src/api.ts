@@ -1,6 +1,7 @@
 // The application's API, as far as the pages use it.
 import type { Snapshot } from 'headwater/redux'
 import type { Announcement, Level, Run, User, Workflow } from './events'
+import { Refused } from './refused'
 import type { Session } from './session'
 import { address } from './settings'
 
@@ -12,11 +13,10 @@ interface Call {
   body?: unknown
 }
 
-/** What the server refused, in its own words. */
-async function refusal(response: Response): Promise<Error> {
+async function refusal(response: Response): Promise<Refused> {
   const problem: unknown = await response.json().catch(() => null)
   const detail = problem && typeof problem === 'object' && 'detail' in problem ? problem.detail : null
-  return new Error(typeof detail === 'string' ? detail : `the server answered ${response.status}`)
+  return new Refused(response.status, typeof detail === 'string' ? detail : `the server answered ${response.status}`)
 }
 
 /** Call it with the session's token: with a new one where the old one is refused, and later where it is too much. */

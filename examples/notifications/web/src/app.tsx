@@ -10,7 +10,8 @@ import { Bar } from './parts/bar'
 import { Link, usePath } from './router'
 import { Session, SessionContext, useSession } from './session'
 import { address, isDevelopment, settings } from './settings'
-import { keepUpToDate, makeStore, useAppStore } from './store'
+import { makeStore, useAppStore } from './store'
+import { keepUpToDate } from './sync'
 
 const USER = 'headwater.user' // where this tab keeps who is signed in
 

@@ -1,6 +1,7 @@
 // Who uses the page, and their token. In development the application gives tokens to pages of its own machine; yours would ask
 // its identity provider (Clerk: `getToken({ skipCache: reason !== 'connect' })`) in `token`, and needs nothing else of this file.
 import { createContext, useContext } from 'react'
+import { Refused } from './refused'
 
 const DEVELOPMENT = '/notifications/dev/token'
 const EARLY = 60_000 // ms before its end that a token is replaced
@@ -18,7 +19,7 @@ const endOf = (token: string): number => {
 async function fetchToken(user: string, lifetime?: number): Promise<string> {
   const query = lifetime ? `?ttl=${lifetime}` : ''
   const response = await fetch(`${DEVELOPMENT}/${encodeURIComponent(user)}${query}`, { method: 'POST' })
-  if (!response.ok) throw new Error(`there is no token for ${user}: ${response.status}`)
+  if (!response.ok) throw new Refused(response.status, `there is no token for ${user}: ${response.status}`)
   const { token } = (await response.json()) as { token: string }
   return token
 }

@@ -1,10 +1,9 @@
-// The state of the application: what was loaded, kept up to date by what the stream brings.
-import { combineSlices, configureStore, createSlice, type Action, type PayloadAction } from '@reduxjs/toolkit'
-import type { Client } from 'headwater'
-import { attachSSE, createNotificationsSlice, createStatusSlice } from 'headwater/redux'
+// The state of the application, and what a user does to it. What loads it and keeps it up to date is in sync.ts.
+import { combineSlices, configureStore, createSlice, type PayloadAction } from '@reduxjs/toolkit'
+import { createNotificationsSlice, createStatusSlice } from 'headwater/redux'
 import { useDispatch, useSelector, useStore } from 'react-redux'
-import { api, Permission } from './api'
-import { SSEEventType, type Announcement, type AppEvents, type Run, type User, type Workflow } from './events'
+import { api } from './api'
+import type { Announcement, Run, User, Workflow } from './events'
 import type { Session } from './session'
 
 const CAP = 100 // of notifications, of runs, of announcements
@@ -12,7 +11,7 @@ const CAP = 100 // of notifications, of runs, of announcements
 export const notifications = createNotificationsSlice({ cap: CAP })
 export const sse = createStatusSlice()
 
-const people = createSlice({
+export const people = createSlice({
   name: 'people',
   initialState: {} as Record<string, User>,
   reducers: {
@@ -35,7 +34,7 @@ const withNewest = <Item extends { id: string }>(items: Item[], item: Item) => {
   items.splice(CAP)
 }
 
-const workflows = createSlice({
+export const workflows = createSlice({
   name: 'workflows',
   initialState: { items: [] as Workflow[], runs: [] as Run[] },
   reducers: {
@@ -44,7 +43,7 @@ const workflows = createSlice({
   },
 })
 
-const announcements = createSlice({
+export const announcements = createSlice({
   name: 'announcements',
   initialState: [] as Announcement[],
   reducers: {
@@ -54,7 +53,7 @@ const announcements = createSlice({
 })
 
 /** What the user may do. */
-const permissions = createSlice({
+export const permissions = createSlice({
   name: 'permissions',
   initialState: [] as string[],
   reducers: { loaded: (_, { payload }: PayloadAction<string[]>) => payload },
@@ -82,55 +81,6 @@ export const selectAnnouncements = (state: RootState) => state.announcements
 
 /** Whether the user may do something. */
 export const useMay = (permission: string) => useAppSelector((state) => state.permissions.includes(permission))
-
-/** Keep a store up to date. @returns ends it. */
-export function keepUpToDate(store: Store, client: Client<AppEvents>, session: Session): () => void {
-  /** What events brought while a load was under way, whose answer may be older. */
-  const loads = new Set<Action[]>()
-  const live =
-    <Data>(make: (data: Data) => Action) =>
-    (data: Data) => {
-      const action = make(data)
-      for (const meanwhile of loads) meanwhile.push(action)
-      return action
-    }
-  const loadRest = async (dispatch: Dispatch) => {
-    const meanwhile: Action[] = []
-    loads.add(meanwhile)
-    try {
-      const [me, users, told] = await Promise.all([api.me(session), api.users(session), api.announcements(session)])
-      dispatch(permissions.actions.loaded(me.permissions))
-      dispatch(people.actions.loaded(users))
-      dispatch(announcements.actions.loaded(told))
-      if (me.permissions.includes(Permission.READ)) dispatch(workflows.actions.loaded(await api.workflows(session)))
-      for (const action of meanwhile) dispatch(action)
-    } finally {
-      loads.delete(meanwhile)
-    }
-  }
-  const loadAll = () => async (dispatch: Dispatch) => {
-    // The notifications know by themselves what came while they were loaded.
-    await Promise.all([dispatch(notifications.load(() => api.notifications(session))), dispatch(loadRest)])
-  }
-  const { statusChanged, updated } = people.actions
-  const ran = live(workflows.actions.ran)
-  const announcement = live(announcements.actions.changed)
-  return attachSSE(
-    store,
-    client,
-    {
-      ...notifications.map,
-      [SSEEventType.USER_STATUS_CHANGED]: live(statusChanged),
-      [SSEEventType.USER_UPDATED]: live(updated),
-      [SSEEventType.WORKFLOW_STARTED]: ran,
-      [SSEEventType.WORKFLOW_COMPLETED]: ran,
-      [SSEEventType.WORKFLOW_FAILED]: ran,
-      [SSEEventType.SYSTEM_ANNOUNCEMENT]: announcement,
-      [SSEEventType.SYSTEM_MAINTENANCE]: announcement,
-    },
-    { status: sse.actions.changed, load: loadAll },
-  )
-}
 
 /** What a user does with notifications: shown at once, saved, and taken back if that fails. */
 export const markRead = (session: Session, ids: string | number | readonly (string | number)[]) =>
