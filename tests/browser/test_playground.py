@@ -27,7 +27,7 @@ async def hub() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def page(hub: Server) -> AsyncIterator[Page]:
-    """The playground, opened by Chromium; whatever the browser complains about fails the test, but for a network that breaks."""
+    """The playground, opened by Chromium; whatever the browser complains about fails the test, but for a broken network."""
     complaints: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:

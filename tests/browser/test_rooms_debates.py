@@ -271,7 +271,7 @@ async def test_a_late_visitor_sees_where_the_debate_is(tmp_path: Path, visit: Op
         await expect(late.locator("#status")).to_have_text("paused")
         for each in ("#phases .now", ".speaker.speaking strong"):
             await expect(late.locator(each)).to_have_text(await page.locator(each).inner_text())
-        assert await ids_on(late, "#said > li") == await ids_on(page, "#said > li")
+        assert await ids_on(late, "#said > [data-id]") == await ids_on(page, "#said > [data-id]")
         said = await late.locator(".bubble").count()
         await late.get_by_role("button", name="Resume").click()
         await expect(late.locator(".phase", has_text="you came in here")).to_have_text(
@@ -337,7 +337,7 @@ async def test_the_debates_page_survives_its_server(tmp_path: Path, visit: Open)
         await expect(page.locator("#list li")).to_have_count(1)
         await expect(page.locator("#status")).to_have_text("over")
         await expect(page.locator(".bubble")).to_have_count(19)
-        shown = await ids_on(page, "#said > li")
+        shown = await ids_on(page, "#said > [data-id]")
         url = f"{server.url}/api/debates/{page.url.split('#')[1]}/stream"
         assert shown == await ids_in_log(url, len(shown), {"utterance", "phase_transition", "complete"})
 

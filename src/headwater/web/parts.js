@@ -22,15 +22,24 @@ export const clock = (time) => (Number.isNaN(new Date(time).getTime()) ? '–' :
 /** A number of things: `1 line`, `2,000 lines`. */
 export const some = (number, [one, many]) => `${whole.format(number)} ${number === 1 ? one : many}`
 
+/** Where choices are remembered; nowhere, if the reader's browser forbids it. */
+function memory() {
+  try {
+    return localStorage
+  } catch {
+    return null
+  }
+}
+
 /** Light or dark: what was chosen, on any page of this origin, or else what the reader's system says. */
 export function themeButton(button) {
   const root = document.documentElement
-  const remembered = localStorage.getItem('headwater-theme')
+  const remembered = memory()?.getItem('headwater-theme')
   if (remembered) root.dataset.theme = remembered
   button.addEventListener('click', () => {
     const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
     root.dataset.theme = isDark ? 'light' : 'dark'
-    localStorage.setItem('headwater-theme', root.dataset.theme)
+    memory()?.setItem('headwater-theme', root.dataset.theme)
   })
 }
 
