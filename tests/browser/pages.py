@@ -5,9 +5,10 @@ Knows where pages are, how they say that they are alive, and how strangers get t
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -126,11 +127,29 @@ class Visit:
         await dialog.dismiss()
 
 
-@asynccontextmanager
-async def visiting(browser: Browser, gallery: Gallery, place: Place) -> AsyncIterator[Visit]:
-    """A page, until the block ends. Nothing moves on it, so that it looks the same however long somebody looks."""
-    context = await browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce", locale="en-GB")
-    visit = Visit(place, gallery, await context.new_page())
-    await visit.go()
-    yield visit
-    await context.close()
+class Visits:
+    """Pages that stay open, each in a browser's context of its own.
+
+    Args:
+        stack: closes them.
+    """
+
+    def __init__(self, browser: Browser, gallery: Gallery, stack: AsyncExitStack) -> None:
+        self._browser, self._gallery, self._stack = browser, gallery, stack
+        self._going: dict[Place, asyncio.Task[Visit]] = {}
+
+    async def to(self, place: Place) -> Visit:
+        """A page, ready to be looked at. One that could not be opened is not tried again: it fails as it did."""
+        if place not in self._going:
+            self._going[place] = asyncio.create_task(self._go(place))
+        return await self._going[place]
+
+    async def _go(self, place: Place) -> Visit:
+        # Nothing moves, so that a page looks the same however long somebody looks.
+        context = await self._browser.new_context(
+            viewport=DESKTOP, color_scheme="light", reduced_motion="reduce", locale="en-GB"
+        )
+        self._stack.push_async_callback(context.close)
+        visit = Visit(place, self._gallery, await context.new_page())
+        await visit.go()
+        return visit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from examples.rooms import app as rooms
 from headwater.asgi.routes import FILES, ROUTES
 from tests.browser.chromium import chromium
 from tests.browser.hostile import MARKUP, Gallery
-from tests.browser.pages import DESKTOP, PHONE, PLACES, TABLET, Visit, visiting
+from tests.browser.pages import DESKTOP, PHONE, PLACES, TABLET, Visit, Visits
 from tests.support.postgres import shared_server
 from tests.support.server import running
 from tests.support.source import ROOT
@@ -57,11 +58,17 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=PLACES, ids=[place.path for place in PLACES])
-async def visit(request: pytest.FixtureRequest, browser: Browser, gallery: Gallery) -> AsyncIterator[Visit]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def visits(browser: Browser, gallery: Gallery) -> AsyncIterator[Visits]:
+    """All pages, each opened when it is first asked for."""
+    async with AsyncExitStack() as stack:
+        yield Visits(browser, gallery, stack)
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=PLACES, ids=[place.path for place in PLACES])
+async def visit(request: pytest.FixtureRequest, visits: Visits) -> Visit:
     """A page, and all that was done to it."""
-    async with visiting(browser, gallery, request.param) as visit:
-        yield visit
+    return await visits.to(request.param)
 
 
 async def test_hostile_texts_stay_texts(visit: Visit) -> None:
