@@ -12,6 +12,7 @@ const chance = (seed) => (below) => (seed = (seed * 48_271) % 2_147_483_647) % b
 
 class Hub {
   head = 0
+  token = 0
   streams = new Set()
   polls = new Set()
   manner = 'answers'
@@ -23,6 +24,7 @@ class Hub {
       signal.throwIfAborted()
       if (this.manner === 'swallows') return
       if (this.manner === 'refuses') return reject(new TypeError('fetch failed'))
+      if (headers.get('authorization') !== `Bearer T${this.token}`) return resolve(Response.json({ title: 'Expired' }, { status: 401 }))
       const from = Number(headers.get('last-event-id') ?? this.head)
       if (headers.get('accept') === 'text/event-stream') this.#open(from, signal, resolve)
       else this.#poll(from, new URL(url).searchParams.get('wait') > 0, signal, resolve)
@@ -86,7 +88,9 @@ const open = async (world, hub, tabs, share) => {
   const page = new EventTarget()
   world.put('addEventListener', page.addEventListener.bind(page))
   const tab = { page, from: hub.head, heard: [], isAway: false }
-  tab.client = world.client({ share, principal: 'p', fetch: hub.fetch, lastEventId: `${hub.head}`, connectTimeout: 3000 })
+  let kept = `T${hub.token}`
+  const token = ({ reason }) => (reason === 'connect' ? kept : (kept = `T${hub.token}`))
+  tab.client = world.client({ share, principal: 'p', token, fetch: hub.fetch, lastEventId: `${hub.head}`, connectTimeout: 3000 })
   tab.client.on('log', ({ data }) => {
     const next = tab.from + tab.heard.length + 1
     if (data === next) tab.heard.push(data)
@@ -117,6 +121,8 @@ const stepsOf = (world, hub, tabs, below, share) => {
     refuse: () => void (hub.manner = 'refuses'),
     swallow: () => void (hub.manner = 'swallows'),
     answer: () => void (hub.manner = 'answers'),
+    expire: () => void (hub.token += 1),
+    warn: () => hub.streams.forEach(({ send }) => send(`id: ${hub.head}\nevent: token_expiring\ndata: {}\n\n`)),
     freeze: () => void (any().channel.isFrozen = true),
     thaw: () => Promise.all(tabs.map(({ channel }) => channel.thaw())),
     leave: () => leave(any()),
@@ -144,7 +150,10 @@ const back = async (tab) => {
 const heal = async (world, hub, tabs) => {
   hub.manner = 'answers'
   hub.drain()
-  for (const tab of tabs) await back(tab)
+  for (const tab of tabs) {
+    await back(tab)
+    if (tab.client.status.state === 'failed') tab.client.connect() // refused twice, because its token expired again meanwhile
+  }
   for (const channel of BroadcastChannel.all) await channel.thaw()
   for (let i = 0; i < 20; i += 1) {
     await world.pass(14_000)
