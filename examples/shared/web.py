@@ -131,7 +131,8 @@ def prepare(app: FastAPI, settings: Settings, *, credentials: bool = False) -> N
 
 async def invalid(request: Request, error: RequestValidationError) -> Response:
     """FastAPI's own answer, which it cannot send if what is wrong is half a character."""
-    return Response(json.dumps({"detail": jsonable_encoder(error.errors())}), 422, media_type="application/json")
+    detail = json.dumps({"detail": jsonable_encoder(error.errors())}, ensure_ascii=False)
+    return Response(detail.encode(errors="replace"), 422, media_type="application/json")
 
 
 async def halved(request: Request, error: Exception) -> Response:

@@ -118,3 +118,23 @@ async def test_applications_share_a_server_and_a_hub(tmp_path: Path) -> None:
             assert (len(found.json()["clients"]), found.json()["total"], hub.count()) == (1, 1, 2)
         for path in (rooms.PAGE, debates.PAGE):
             assert (await request(app, "GET", path)).status == 200
+
+
+async def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    """JSON can spell a lone surrogate. Where a text may not have one, or has one and goes into a database, the answer is a
+    sentence and not a failure; and nothing has happened."""
+    app = debates.create_app(DebatesSettings(data=str(tmp_path), jwt_secret=SECRET))
+    headers = {**bearer(debates.MODERATE), "content-type": "application/json"}
+    async with lifespan(app):
+        for body, status in ((b'{"topic": "a\\ud800b"}', 400), (b'{"topic": {"a\\ud800b": 1}}', 422)):
+            reply = await request(app, "POST", "/api/debates", headers=headers, body=body)
+            assert (reply.status, "detail" in reply.json()) == (status, True)
+        assert (await request(app, "GET", "/api/debates")).json() == []
+
+
+async def test_applications_have_no_pages_from_elsewhere(tmp_path: Path) -> None:
+    """FastAPI's own would load scripts from another site, under no policy of ours."""
+    app = rooms.create_app(RoomsSettings(data=str(tmp_path), jwt_secret=SECRET))
+    async with lifespan(app):
+        for path in ("/docs", "/redoc"):
+            assert (await request(app, "GET", path)).status == 404
