@@ -58,8 +58,8 @@ class Plan:
     publish_seconds: float = 2.0
     latency_events: int = 400
     idle_seconds: float = 6.0
-    commit_rounds: int = 15
-    commit_seconds: int = 1
+    commit_rounds: int = 24
+    commit_seconds: float = 0.4
     outbox_rows: int = 20_000
 
 
@@ -72,8 +72,8 @@ QUICK = Plan(
     publish_seconds=0.7,
     latency_events=150,
     idle_seconds=2.0,
-    commit_rounds=3,
-    commit_seconds=1,
+    commit_rounds=6,
+    commit_seconds=0.3,
     outbox_rows=10_000,
 )
 

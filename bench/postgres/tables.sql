@@ -1,7 +1,15 @@
--- What an application has: accounts that it changes and tells of, rows without a trigger, as many with one whose condition is
--- never true, or always, or is the constant false, and rows that people watch.
+-- What an application has: accounts that it changes and tells of in one way or another, rows without a trigger, as many with
+-- one whose condition is never true, or always, or is the constant false, and rows that people watch.
 CREATE TABLE account (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 INSERT INTO account SELECT generate_series(1, 10000);
+CREATE TABLE account_alone (LIKE account INCLUDING ALL);
+INSERT INTO account_alone SELECT * FROM account;
+CREATE TABLE account_plain (LIKE account INCLUDING ALL);
+INSERT INTO account_plain SELECT * FROM account;
+CREATE TABLE account_publish (LIKE account INCLUDING ALL);
+INSERT INTO account_publish SELECT * FROM account;
+CREATE TABLE account_call (LIKE account INCLUDING ALL);
+INSERT INTO account_call SELECT * FROM account;
 
 -- Where events would go if nobody ever took them.
 CREATE TABLE plain (
