@@ -15,6 +15,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.chromium import chromium
+from tests.browser.firefox import firefox
 from tests.support.server import Server, running
 from tests.support.source import ROOT
 
@@ -111,6 +112,15 @@ async def test_a_burst_is_shown_whole_and_smoothly(server: Server, browser: Brow
         assert seen["shown"] <= seen["frames"] + 1
         assert [task for task in seen["tasks"] if task > 200] == []
         assert (seen["rows"], seen["badge"]) == (100, "Unread: No. 9999")
+
+
+async def test_a_burst_in_firefox(server: Server, tmp_path: Path) -> None:
+    """10,000 events at once: none is missing there, either, and there is at most one rendering per frame."""
+    async with firefox(tmp_path) as browser:
+        await browser.go(f"{server.url}/react19-production.html")
+        seen = await browser.run("return window.burst(10_000)")
+        assert (seen["all"]["count"], seen["all"]["sum"], seen["latest"]) == (10_000, 49_995_000, 9999)
+        assert seen["most"] <= 1
 
 
 @pytest.mark.parametrize("react", ["react18", "react19"])
