@@ -111,7 +111,9 @@ class Visit:
         other = Visit(self.place, self.gallery, await self.page.context.new_page())
         await other.page.add_init_script(path=LOOKING)
         await other.page.goto(f"{self.gallery.url}{self.place.path}#{fragment}")
-        await expect(other.page.locator(".pill, .banner").filter(has_text=re.compile(r"\w")).first).to_be_visible()
+        await expect(other.page.locator(".pill, .banner").filter(has_text=re.compile(r"\w")).first).to_be_visible(
+            timeout=LATER
+        )
         return other
 
     async def ask(self, question: str, argument: Any = None) -> Any:
