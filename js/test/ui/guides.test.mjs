@@ -1,10 +1,15 @@
 // Every example of the guides runs, and does what the guide says.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { afterEach, mock, test } from 'node:test'
 import { Hub, complaints, h, settle, show } from './page.mjs'
 import { left, run } from './guides.mjs'
-import { SSEProvider } from '../../react.js'
+import { STATES, createClient } from '../../headwater.js'
+import * as react from '../../react.js'
+import * as bell from '../../bell.js'
+import * as redux from '../../redux.js'
 
+const { SSEProvider } = react
 const [BROWSER, REACT, REDUX, README] = ['docs/howto/browser.md', 'docs/howto/react.md', 'docs/howto/redux.md', 'js/README.md']
 
 afterEach(() => assert.deepEqual(complaints.splice(0), []))
@@ -215,6 +220,33 @@ test('Redux: RTK Query', async () => {
   assert.deepEqual(data, [{ id: 'a', total: 3 }, { id: 'b', total: 2 }])
   await settle(() => void store.dispatch(api.util.resetApiState()))
   globalThis.Request = Real
+})
+
+/** The names in the first column of the tables of a guide. */
+const named = (guide) => [...readFileSync(new URL(`../../../${guide}`, import.meta.url), 'utf8').matchAll(/^\| `(\w+)/gm)].map(([, name]) => name)
+
+/** The names that an interface declares. */
+const declared = (file, name) => {
+  const [, body] = new RegExp(`interface ${name}\\b.*?\\{\n(.*?)\n\\}`, 's').exec(readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8'))
+  return [...body.matchAll(/^ {2}(?:readonly )?(\w+)/gm)].map(([, each]) => each)
+}
+
+test('browser: every state, option and number is documented, with its default', () => {
+  const text = readFileSync(new URL(`../../../${BROWSER}`, import.meta.url), 'utf8')
+  const names = named(BROWSER)
+  for (const name of [...Object.keys(STATES), ...declared('types.d.ts', 'ClientOptions')]) assert.ok(names.includes(name), name)
+  for (const name of [...Object.keys(createClient().metrics()), ...declared('types.d.ts', 'Client')]) assert.ok(text.includes(`\`${name}`) || text.includes(`events.${name}`), name)
+  const source = readFileSync(new URL('../../headwater.js', import.meta.url), 'utf8')
+  const [, defaults] = /const DEFAULTS = \{\n(.*?)\n\}/s.exec(source)
+  const given = [...defaults.matchAll(/^ {2}(\w+): ([\d_]+),/gm)].map(([, name, value]) => [name, value.replaceAll('_', '')])
+  assert.equal(given.length, 10)
+  for (const [name, value] of given) assert.match(text, new RegExp(`(\\| \`${name}\` \\| ${value} \\||\\b${name}: ${value}\\b)`), name)
+})
+
+test('React and Redux: every export is documented', () => {
+  const text = readFileSync(new URL(`../../../${REACT}`, import.meta.url), 'utf8') + readFileSync(new URL(`../../../${REDUX}`, import.meta.url), 'utf8')
+  for (const name of [...Object.keys(react), ...Object.keys(bell), ...Object.keys(redux)]) assert.ok(text.includes(name), name)
+  for (const name of [...declared('bell.d.ts', 'BellOptions'), ...declared('bell.d.ts', 'BellProps')]) assert.ok(text.includes(name), name)
 })
 
 test('no example is left', () => assert.deepEqual(left(BROWSER, REACT, REDUX, README), []))
