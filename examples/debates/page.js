@@ -35,11 +35,11 @@ const words = (name) => name.replaceAll('_', ' ')
 
 // -- one debate ----------------------------------------------------------------------------------------------------------
 
-async function watch(id) {
+async function watch(id, isOurs = false) {
   const [found, said] = await Promise.all([get(`/${encodeURIComponent(id)}`), get(`/${encodeURIComponent(id)}/utterances`)])
   client?.close()
   // The stream tells it all anew, and `missed` what of it was said before we came.
-  debate = { ...found, phase: 'waiting', paused: false, speaker: null, seen: new Set(), missed: new Set(said.map((each) => each.id)) }
+  debate = { ...found, phase: 'waiting', paused: false, speaker: null, seen: new Set(), missed: new Set(isOurs ? [] : said.map((each) => each.id)) }
   history.replaceState(null, '', `#${debate.id}`)
   banner.begin()
   hush()
@@ -141,7 +141,7 @@ function marked(item, id) {
 function drawBubble({ id, timestamp, speaker, content, question, isFresh }) {
   const { name = speaker, side = 'moderator' } = debate.speakers[speaker] ?? {}
   const text = make('p')
-  const item = make('li', `bubble ${side}`, make('h3', '', name, make('time', '', clock(timestamp))), text)
+  const item = make('li', `bubble ${side}`, make('h3', '', make('bdi', '', name), make('time', '', clock(timestamp))), text)
   if (question) text.before(make('blockquote', '', question))
   hush()
   if (isFresh && !still.matches) speak(text, content)
@@ -262,7 +262,7 @@ async function save() {
 
 async function start(script) {
   const made = await (await call(API, { tokens, body: { script } })).json()
-  await watch(made.id)
+  await watch(made.id, true)
 }
 
 async function refresh() {

@@ -188,8 +188,8 @@ async def test_the_rooms_page_survives_its_server(tmp_path: Path, visit: Open) -
         await expect(page.get_by_role("button", name="Try now")).to_be_visible()
         await expect(page.locator("#state")).to_have_text(re.compile("reconnecting|connecting"))
         server = await stack.enter_async_context(rooms_in(tmp_path, port=server.port))
+        await expect(page.locator("#banner")).to_contain_text("Back.")  # for some seconds
         await expect(page.locator("#status")).to_have_text("ready")
-        await expect(page.locator("#banner")).to_contain_text("Back.")
         await expect(page.locator(".line", has_text="The server was restarted")).to_have_count(1)
         await expect(page.locator("#stages .done")).to_have_count(4)
         await expect(page.locator("#files a")).to_have_text(["story.md", "house.svg", "tour.py", "room.zip"])
@@ -330,14 +330,17 @@ async def test_the_debates_page_survives_its_server(tmp_path: Path, visit: Open)
         page = await visit(f"{server.url}/debates")
         await expect(page.locator(".bubble").nth(2)).to_be_visible()
         client = await page.locator("#client").inner_text()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/stream" in request.url else None)
         await server.stop(signal.SIGKILL)
         await expect(page.locator("#banner")).to_contain_text("The connection is lost")
         server = await stack.enter_async_context(debates_in(tmp_path, port=server.port))
-        await server.printed(f"Client {re.escape(client)} connected", patience=PATIENCE / 1000)
         await expect(page.locator("#list li")).to_have_count(1)
         await expect(page.locator("#status")).to_have_text("over")
         await expect(page.locator(".bubble")).to_have_count(19)
         shown = await ids_on(page, "#said > [data-id]")
+        assert asked
+        assert all(url.endswith(f"?clientId={client}") for url in asked), asked
         url = f"{server.url}/api/debates/{page.url.split('#')[1]}/stream"
         assert shown == await ids_in_log(url, len(shown), {"utterance", "phase_transition", "complete"})
 
