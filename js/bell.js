@@ -176,6 +176,13 @@ export const useNotificationBell = (source, options = {}) => {
     onActivate?.(item, event)
   }
 
+  /** From outside of the page, where there is no link. @param {Item} item */
+  const visit = (item) => {
+    const href = hrefOf(item)
+    activate(item)
+    if (href && !onActivate) location.assign(href)
+  }
+
   useArrivals(source, (fresh) => {
     const [newest] = fresh
     const isOne = fresh.length === 1
@@ -184,7 +191,7 @@ export const useNotificationBell = (source, options = {}) => {
     if (source.client?.isLeader === false) return // another tab tells
     play()
     if (!desktop || !document.hidden || globalThis.Notification?.permission !== 'granted') return
-    notify(title, { body: isOne ? textOf(newest.message) : '', tag: isOne ? `${newest.id}` : id }, () => (isOne ? activate(newest) : turn(true)))
+    notify(title, { body: isOne ? textOf(newest.message) : '', tag: isOne ? `${newest.id}` : id }, () => (isOne ? visit(newest) : turn(true)))
   })
 
   useEffect(() => setPermission(globalThis.Notification?.permission ?? 'denied'), [])

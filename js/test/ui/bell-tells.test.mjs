@@ -130,6 +130,24 @@ test('a hidden page notifies outside of itself, and a click leads back', async (
   await bell.end()
 })
 
+test('who follows a notification outside of the page comes to where it leads', async () => {
+  const seen = outside()
+  const visited = []
+  mock.method(location, 'assign', (href) => visited.push(href))
+  const bell = await bellOf({ desktop: true })
+  mock.timers.enable({ apis: ['setTimeout'] })
+  hide(true)
+  for (const each of [item(1, { href: '/tasks/1' }), item(2), item(3, { href: 'javascript:alert(1)' })]) {
+    await bell.created(each)
+    await tick(1000)
+    await settle(() => seen.last.onclick())
+  }
+  assert.deepEqual([visited, bell.badge], [['/tasks/1'], ''])
+  hide(false)
+  mock.restoreAll()
+  await bell.end()
+})
+
 test('p23: where pages may not notify, their service worker does', async () => {
   const seen = outside()
   seen.isAndroid = true
