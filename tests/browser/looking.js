@@ -44,6 +44,24 @@
     return all('body *').filter((element) => element.getBoundingClientRect().height > most / 4).map(named)
   }
 
+  const TURNS = /[\u202a-\u202e\u2066-\u2069]/
+  const isApart = (element) => {
+    const { display, unicodeBidi } = getComputedStyle(element)
+    return display !== 'inline' || /isolate|plaintext/.test(unicodeBidi)
+  }
+
+  /** Texts that turn the direction of what is written beside them. */
+  const turning = () => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT, (text) => (TURNS.test(text.data) ? 1 : 2))
+    const found = []
+    while (texts.nextNode()) {
+      let around = texts.currentNode.parentElement
+      while (!isApart(around)) around = around.parentElement
+      if (around.textContent.trim() !== texts.currentNode.data.trim() && around.getClientRects().length) found.push(`${named(around)} with ${texts.currentNode.data.slice(0, 30)}`)
+    }
+    return found
+  }
+
   /** What keeps somebody out, as axe sees it: by these rules, or by all. */
   const barriers = async (rules) => {
     const { violations } = await axe.run(document, {
@@ -102,5 +120,5 @@
 
   const links = () => all('a[href], link[href]').map(({ href }) => href)
 
-  window.looking = { refused: () => refused, shows, harm, tooWide, tooLong, barriers, nameless, begin, focused, missed, links }
+  window.looking = { refused: () => refused, shows, harm, tooWide, tooLong, turning, barriers, nameless, begin, focused, missed, links }
 }

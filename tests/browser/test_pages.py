@@ -93,6 +93,11 @@ async def test_nothing_moves_for_those_who_asked_for_that(visit: Visit) -> None:
     assert await visit.page.evaluate(running) == 0
 
 
+async def test_hostile_texts_turn_nothing_but_themselves(visit: Visit) -> None:
+    """A text that runs from right to left, or says so, leaves what stands beside it as it was: `just now` stays that."""
+    assert await visit.ask("turning") == []
+
+
 async def test_hostile_texts_break_no_page(visit: Visit) -> None:
     """Endless words and titles leave the page as wide as its window, also on a phone, and no longer than somebody scrolls."""
     for size, most in ((DESKTOP, 12_000), (TABLET, 16_000), (PHONE, 30_000)):
