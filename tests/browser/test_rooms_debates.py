@@ -340,7 +340,7 @@ async def test_the_debates_page_survives_its_server(tmp_path: Path, visit: Open)
         await expect(page.locator(".bubble")).to_have_count(19)
         shown = await ids_on(page, "#said > [data-id]")
         assert asked
-        assert all(f"?clientId={client}" in url for url in asked), asked  # as a poll, too, if the server was away for long
+        assert all(f"?clientId={client}" in url for url in asked), asked  # it may have polled meanwhile
         url = f"{server.url}/api/debates/{page.url.split('#')[1]}/stream"
         assert shown == await ids_in_log(url, len(shown), {"utterance", "phase_transition", "complete"})
 
