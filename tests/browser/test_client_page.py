@@ -1,11 +1,13 @@
-"""The browser's client in Chromium, where the page itself makes things hard: it is of another origin, or it was frozen."""
+"""The browser's client in Chromium, where the page makes things hard: it is of another origin, was frozen, or leaves the
+client to a worker.
+"""
 
 from __future__ import annotations
 
 import time
 
 from headwater.auth import mint
-from tests.browser.chromium import chromium, connect, states, until_state
+from tests.browser.chromium import chromium, connect, states, until_record, until_state
 from tests.browser.scene import BRISK, DEV, EAGER, Scene, hub, listening
 from tests.support.proxy import proxying
 from tests.support.tokens import SECRET
@@ -54,3 +56,28 @@ async def test_a_page_that_was_frozen() -> None:
             await scene.heard()
             await scene.exchange()
             assert await states(scene.page) == before
+
+
+WORKER = """async ([script, url]) => {
+    const code = `import('${script}').then(({ createClient }) => {
+        const client = createClient({ url: '${url}', channels: ['room:1'] })
+        client.on('*', ({ data }) => postMessage(data))
+        client.onStatus(({ state }) => state === 'open' && postMessage('open'))
+        client.connect()
+    })`
+    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })), { type: 'module' })
+    window.record = []
+    worker.onmessage = ({ data }) => record.push(data)
+}"""
+
+
+async def test_a_worker() -> None:
+    """Where there is no window and no document, it hears everything all the same."""
+    async with hub(*DEV, "memory://", "--port", "0") as server, chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(f"{server.url}/healthz")
+        await page.evaluate(WORKER, [f"{server.url}/client.js", f"{server.url}/events"])
+        await until_record(page, ["open"])
+        scene = Scene(page, server.url)
+        await scene.publish()
+        await until_record(page, ["open", *scene.log])
