@@ -23,6 +23,7 @@ from headwater.hub import Hub
 from headwater.hub.sampling import EVERY, Sample
 from headwater.testing.asgi import Reply, StreamReply, open_stream, request
 from tests.support.site import Service, bearer, serving
+from tests.support.waiting import until
 
 OWN = {"headers": {"accept": "application/json"}}
 
@@ -114,6 +115,37 @@ async def test_the_broker_is_asked_while_somebody_looks() -> None:
         tick(site.hub)
         await asyncio.sleep(0)
         assert (await site.poll("/dashboard/events?since=all"))["events"][-1]["data"]["pulse"] is None
+
+
+async def test_the_broker_is_asked_for_a_page_that_polls() -> None:
+    """Where streams do not get through, a dashboard polls, and is told the same."""
+    async with serving() as site:
+        last, pulse = (await site.poll("/dashboard/events?since=now"))["cursor"], None
+        own = await site.app._site.board.open()  # type: ignore[attr-defined]
+
+        def is_held() -> bool:
+            return own.registry.channels["$stats"].arrival is not None
+
+        while pulse is None:
+            asking = asyncio.create_task(site.poll(f"/dashboard/events?since={last}&wait=5"))
+            await until(is_held, "a poll that is held")
+            tick(site.hub)
+            answer = await asking
+            last, pulse = answer["cursor"], answer["events"][0]["data"]["pulse"]
+        assert pulse["answers"]
+
+
+async def test_a_revoked_administrator_is_shown_no_more() -> None:
+    """The streams of dashboards end with the others of a principal; other principals' go on."""
+    async with serving(dev=False) as site:
+        both = [open_stream(site.app, "/dashboard/events", headers=bearer(who, permissions=[ADMIN])) for who in "ab"]
+        async with both[0] as revoked, both[1] as other:
+            await revoked.message()
+            await other.message()
+            assert await site.hub.revoke("a") == 1
+            assert "revoked" in (await revoked.message_of("closing")).data
+            tick(site.hub)
+            await sample_of(other)
 
 
 class Mute(MemoryBroker):

@@ -37,6 +37,15 @@ async def test_revoking_someone_ends_all_streams_of_theirs() -> None:
         assert await hub.revoke("ada") == 0
 
 
+async def test_revoking_someone_reaches_the_hub_s_kin() -> None:
+    """Streams of theirs at a hub that belongs to this one end, whatever rights they keep: there they are asked for others."""
+    async with running() as hub, running() as kin:
+        hub.kin.add(kin)
+        ada, bob = [await connect(kin, "a", id=who) for who in ("ada", "bob")]
+        assert await hub.revoke(Principal(id="ada", subscribe=("**",))) == 1
+        assert [socket.types[-1] for socket in (ada, bob)] == ["closing", "connected"]
+
+
 async def test_changed_rights_hold_at_once() -> None:
     """Streams that may no longer be read end; the others see from now on what the new permissions allow."""
     async with running() as hub:

@@ -83,6 +83,7 @@ class Hub(Publishing):
         self.timing = timing
         self.rejections: Counter[str] = Counter()  # refused requests, by error title; counted by whoever refuses
         self.is_draining = False
+        self.kin: set[Hub] = set()  # hubs of the same people: whose streams end here, end there, too
         self._bounds = (ring_events, ring_bytes, max_replay)
         self._tasks: set[asyncio.Task[object]] = set()
         self._observers = Observers(self.spawn)
@@ -330,6 +331,8 @@ class Hub(Publishing):
                 self.streams.move(stream, principal.permissions)
             else:
                 ended += self.streams.close(stream, CloseReason.REVOKED)
+        for each in tuple(self.kin):
+            ended += await each.revoke(wanted or principal)  # if they may come back, they can
         return ended
 
     async def close(self, stream_id: int) -> bool:

@@ -147,10 +147,12 @@ class Board:
             hub.spawn(self._tell(own, sample))
 
         watchers.append(watch)
+        hub.kin.add(own)
         try:
             await asyncio.shield(hub.parting)
             await own.drain(PARTING)
         finally:
+            hub.kin.remove(own)
             watchers.remove(watch)
             self._own = None
             await own.stop()
@@ -158,10 +160,12 @@ class Board:
     async def _tell(self, own: Hub, sample: Sample) -> None:
         if own is not self._own:  # it ended since this was begun
             return
-        if own.count() and not self._is_asking:
+        is_looked_at = any(channel.users for channel in own.registry.channels.values())  # by streams or held polls
+        if is_looked_at and not self._is_asking:
             self._hub.spawn(self._ask())
         refused = {reason.value: count for reason, count in self._limiter.refused.items()}
-        snapshot = Snapshot(node=self._node, sample=sample, refused=refused, pulse=self._pulse if own.count() else None)
+        pulse = self._pulse if is_looked_at else None
+        snapshot = Snapshot(node=self._node, sample=sample, refused=refused, pulse=pulse)
         await own.broker.append(_drafts([snapshot]))
 
     async def _ask(self) -> None:
