@@ -107,6 +107,7 @@ class Stream:
         "heartbeat",  # seconds between heartbeats; 0 for none
         "heartbeat_at",  # loop time of the next one
         "id",
+        "is_renewed",  # whether it had been given events before `began`, which then is where it was told of a reset
         "lag_deadline",  # loop time at which a lagging stream is evicted, or an ended one cut off
         "lag_from",  # the log's seq when its socket became full
         "opened_at",  # loop time
@@ -131,6 +132,7 @@ class Stream:
         self.position = self.began = position
         self.state = State.REPLAYING
         self.address = ""
+        self.is_renewed = False
         self.view: Any = None
         self.task: Any = None
         self.reset: ResetReason | None = None

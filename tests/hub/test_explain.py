@@ -70,6 +70,10 @@ CASES = {
         Facts(who=ADA, channel="room:1", event=EVENT, place=place(9, reset=ResetReason.EXPIRED)),
         (Answer.NO, "position", "would be reset (expired)"),
     ),
+    "was reset later": (
+        Facts(who=READER, channel="room:1", event=EVENT, place=live(9, is_renewed=True)),
+        (Answer.UNKNOWN, "position", "was reset at 9, after the event; it may have been given the event"),
+    ),
     "was reset": (
         Facts(who=READER, channel="room:1", event=EVENT, place=live(9, reset=ResetReason.OVERFLOW)),
         (Answer.NO, "position", "was reset (overflow)"),

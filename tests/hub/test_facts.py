@@ -82,7 +82,27 @@ async def test_a_stream_begins_anew_at_a_reset() -> None:
         hub.restart(Position(hub.fanout.epoch, 1), lost=True)
         assert socket.of("reset")
         await publish(hub, "a", 2)
-        assert place_of(hub, stream_of(socket)).began == 1
+        place = place_of(hub, stream_of(socket))
+        assert (place.began, place.is_renewed) == (1, True)
+
+
+async def test_what_a_reset_will_pass_over_is_not_said_to_have_been_delivered() -> None:
+    """While the stream's socket is full and the reset is owed to it, and when it has been told."""
+    async with running() as hub:
+        socket = await connect(hub, "a", capacity=1)
+        stream = stream_of(socket)
+        await publish(hub, "a", "missed")
+        hub.restart(Position(hub.fanout.epoch, 1), lost=True)
+
+        async def answer() -> Answer:
+            event = await sought(hub, "a", hub.cursor(1))
+            return explain(Facts(who=owner_of(stream), channel="a", event=event, place=place_of(hub, stream))).answer
+
+        assert await answer() is Answer.NO
+        socket.take()
+        assert await answer() is Answer.NO
+        socket.take()
+        assert (socket.types, socket.data) == (["connected", "reset"], [])
 
 
 # One channel

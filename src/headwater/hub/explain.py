@@ -80,6 +80,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         began: the seq after which it gets events.
         reached: the seq up to which it has been given them.
         reset: why it is not where it asked to begin; None if it is.
+        is_renewed: an open stream was given events before `began`, and then a reset.
         state: of an open stream; None for one that is only imagined.
         stream: its number; None likewise.
     """
@@ -87,6 +88,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     began: int
     reached: int
     reset: ResetReason | None = None
+    is_renewed: bool = False
     state: State | None = None
     stream: int | None = None
 
@@ -116,6 +118,8 @@ def explain(facts: Facts) -> Verdict:
         return Verdict(Answer.NO, f"It does not get there: {refused.says}", steps)
     if facts.event.missing is not None:
         return Verdict(Answer.UNKNOWN, f"It cannot be told any more. {facts.event.missing}", steps)
+    if last.answer is Answer.UNKNOWN:
+        return Verdict(Answer.UNKNOWN, f"It cannot be told any more. {last.says}", steps)
     if last.answer is Answer.LATER:
         return Verdict(Answer.LATER, f"Not yet: {last.says}", steps)
     if facts.event.seq is None:
@@ -201,9 +205,14 @@ def _position(place: Place, seq: int) -> Step:
     is_real = place.stream is not None
     begins = "began" if is_real else "would begin"
     if seq <= place.began:
+        if place.is_renewed:
+            says = (
+                f"The stream was reset at {place.began}, after the event; it may have been given the event before that."
+            )
+            return Step("position", Answer.UNKNOWN, says, _LOADS)
         if place.reset is not None:
             says = f"The stream {'was' if is_real else 'would be'} reset ({place.reset}) and begins after the event."
-            return Step("position", Answer.NO, says, "after a reset, the application loads its state anew")
+            return Step("position", Answer.NO, says, _LOADS)
         return Step("position", Answer.NO, f"The stream {begins} after the event, at {place.began}.", _SINCE)
     if seq <= place.reached:
         says = f"The stream {begins} before it, at {place.began}"
@@ -220,6 +229,7 @@ def _waiting(place: Place) -> Step:
     return Step("position", Answer.LATER, says, "it goes on when the client reads, or is closed as too slow")
 
 
+_LOADS = "after a reset, the application loads its state anew"
 _SINCE = "a client that should get what came before begins with since=, last= or Last-Event-ID"
 
 

@@ -97,7 +97,17 @@ def owner_of(stream: Stream) -> Principal:
 def place_of(hub: Hub, stream: Stream) -> Place:
     """Where an open stream is."""
     reached = hub.fanout.position if stream.state is State.LIVE else stream.position
-    return Place(began=stream.began, reached=reached, reset=stream.reset, state=stream.state, stream=stream.id)
+    began, is_renewed = stream.began, stream.is_renewed
+    if stream.reset is not None:  # owed to it: it will go on from the present
+        began, is_renewed = hub.fanout.position, is_renewed or stream.events_base > 0
+    return Place(
+        began=began,
+        reached=reached,
+        reset=stream.reset,
+        is_renewed=is_renewed,
+        state=stream.state,
+        stream=stream.id,
+    )
 
 
 def stream_facts(hub: Hub, number: int) -> StreamFacts:

@@ -176,6 +176,7 @@ class Streams:
         stream.reset = None
         self._fanout.flush()
         stream.position = stream.began = self._fanout.position
+        stream.is_renewed = stream.is_renewed or stream.events_base > 0
         stream.origin = -1
         self.resets[reason] += 1
         self.send(stream, frames.reset(self._fanout.cursor(stream.position), reason))
