@@ -234,4 +234,6 @@ def test_a_ring_knows_its_pace() -> None:
     for time in range(9_001, 9_006):
         ring.append(Frame(msgspec.structs.replace(event(time), time=time)))
     assert ring.pace(0, 10_000) == 5.0
+    assert ring.pace(9_003, 10_000) == 3.0
+    assert ring.pace(9_006, 19_006) == 0.0
     assert ring.pace(0, 12_001) == pytest.approx(5 / 3)

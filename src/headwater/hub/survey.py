@@ -21,7 +21,7 @@ from headwater.hub.statistics import StreamInfo
 from headwater.stream import State, Stream
 
 SLICE: Final = 500
-"""Streams or channels looked at between two turns of the loop: well under a millisecond."""
+"""Streams or channels looked at between two turns of the loop: about a millisecond."""
 
 WINDOW: Final = 10.0
 """Seconds over which a channel's pace is taken."""
