@@ -7,13 +7,15 @@ reads it. And an update of a table with the trigger of a rule whose WHEN is fals
 table without one. Beside them, and not judged, are what nobody can do without: the change of `account` alone, and an update
 with a trigger made by hand whose WHEN is the constant false, which is the least that PostgreSQL takes for any trigger.
 
-Each has a turn of less than half a second in each round, in one order and then in the other; a ratio is the median of those
-within the rounds, so that what the machine does meanwhile harms all of them alike. Everything shares the machine: the server,
-the application, and the hub, whose taking, deleting and appending of what is published counts against those who publish.
+Each has a turn of less than half a second in each round, next to those that it is compared with, in an order that is drawn
+anew; a ratio is the median of those within the rounds, so that what the machine does meanwhile harms all of them alike.
+Everything shares the machine: the server, the application, and the hub, whose taking, deleting and appending of what is
+published counts against those who publish.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -117,7 +119,7 @@ def _measured(postgres: Postgres, plan: Plan) -> tuple[list[Round], int]:
         behind = 0
         for number in range(-1, plan.commit_rounds):
             found: Round = {}
-            for kind in reversed(KINDS) if number % 2 else KINDS:
+            for kind in _order(number):
                 if kind in JUDGED or number % 3 == 0 or number < 0:
                     found[kind] = applications[kind].turn(plan.commit_seconds)
                     behind = max(behind, _waiting(postgres))
@@ -126,6 +128,13 @@ def _measured(postgres: Postgres, plan: Plan) -> tuple[list[Round], int]:
             if number >= 0:
                 rounds.append(found)
     return rounds, behind
+
+
+def _order(number: int) -> list[str]:
+    """Those that are compared are next to each other."""
+    draw = random.Random(number)
+    groups = draw.sample([[*_EVENTS], [*_UPDATES]], 2)
+    return [kind for group in groups for kind in draw.sample(group, len(group))]
 
 
 def _waiting(postgres: Postgres) -> int:
