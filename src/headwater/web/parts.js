@@ -136,8 +136,8 @@ export class Banner {
 
 // -- lists that grow fast ------------------------------------------------------------------------------------------------
 
-const ROWS = 200 // made for one picture, at most
-const BUDGET = 6 // ms for making them; to lay them out takes some times as long
+const ROWS = 100 // made for one picture, at most
+const BUDGET = 4 // ms for making them; to lay them out takes some times as long
 const FEW = 12 // rows that may appear with an effect
 const NEAR = 48 // px from the end that count as the end
 const TELL = 10_000 // ms between two summaries for people who listen to the page
@@ -154,7 +154,7 @@ export function perFrame(work) {
 }
 
 /**
- * A list that stays at its end while rows come, however many at once: they are made some hundred for each picture, and only
+ * A list that stays at its end while rows come, however many at once: they are made a hundred for each picture, and only
  * the last ones are kept. Whoever scrolls up stays there, and reads how many have come below.
  */
 export class Feed {
