@@ -189,5 +189,5 @@ const badDay = (seed, share) =>
     assert.deepEqual([hub.streams.size, tabs.filter(({ client }) => client.isLeader).length, hub.polls.size], [connections, connections, 0])
   })
 
-for (let seed = 1; seed <= 30; seed += 1) test(`tabs on a bad day (${seed})`, badDay(seed, true))
-for (let seed = 1; seed <= 10; seed += 1) test(`a page on a bad day (${seed})`, badDay(seed, false))
+for (let seed = 1; seed <= 20; seed += 1) test(`tabs on a bad day (${seed})`, badDay(seed, true))
+for (let seed = 1; seed <= 5; seed += 1) test(`a page on a bad day (${seed})`, badDay(seed, false))

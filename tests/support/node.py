@@ -14,6 +14,9 @@ from tests.support.source import ROOT
 
 JS = ROOT / "js"
 
+NODE_TEST = ("node", "--no-warnings", "--test", "--test-reporter=tap", "--test-concurrency=2", "--test-force-exit")
+"""Runs files of tests, two at a time, and does not wait for what they leave behind: a page forgets things later."""
+
 
 def program(name: str) -> str:
     """A program of the JavaScript packages.

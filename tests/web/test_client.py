@@ -15,7 +15,7 @@ import pytest
 
 from headwater.client import Policy, State, Status, subscribe
 from headwater.errors import ClientError
-from tests.support.node import JS, printed, program
+from tests.support.node import JS, NODE_TEST, printed, program
 from tests.support.replies import CASES, Replies, expected, replying, sent
 from tests.support.source import ROOT
 from tests.web.behaviour import faults, files
@@ -27,7 +27,7 @@ MAX_SIZE = 6 * 1024
 async def test_its_own_tests_pass() -> None:
     """Those in js/test, with clocks and hubs of their own."""
     tests = [str(path.relative_to(JS)) for path in sorted((JS / "test").glob("*.test.mjs"))]
-    output = await printed("node", "--no-warnings", "--test", "--test-reporter=tap", *tests)
+    output = await printed(*NODE_TEST, *tests)
     assert "# fail 0" in output
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.node import JS, printed, program
+from tests.support.node import JS, NODE_TEST, printed, program
 from tests.support.source import ROOT
 
 TESTS = sorted(str(path.relative_to(JS)) for path in (JS / "test/ui").glob("*.test.mjs"))
@@ -52,7 +52,7 @@ OPTIONS = {
 )
 async def test_their_own_tests_pass(react: str, options: list[str]) -> None:
     """Those in js/test/ui, with either React."""
-    words = ["node", "--no-warnings", "--test", "--test-reporter=tap", *options]
+    words = [*NODE_TEST, *options]
     output = await printed(*words, env={"REACT": react})
     assert "# fail 0" in output
 
