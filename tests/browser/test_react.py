@@ -40,6 +40,16 @@ ASKING = """() => {
 }"""
 """A browser in which nobody has decided on notifications yet, and which asks at once."""
 
+TELLING = """
+    window.told = []
+    window.Notification = class {
+        static permission = 'granted'
+        constructor(title, { body, tag }) { told.push([title, body, tag]) }
+    }
+    Object.defineProperty(document, 'hidden', { value: true })
+"""
+"""A page in the background that may notify."""
+
 HOSTILE = [
     {"id": 1, "title": "<img src=x onerror='window.hacked=1'>", "message": "<script>window.hacked=1</script>"},
     {"id": 2, "title": "Open me", "href": "javascript:window.hacked=1"},
@@ -215,3 +225,22 @@ async def test_permission_to_notify_is_asked_for_from_a_click(server: Server, br
         await offer.click()
         await expect(offer).to_have_count(0)
         assert await page.evaluate("() => window.asked") is True
+
+
+async def test_one_of_many_tabs_notifies(server: Server, browser: Browser) -> None:
+    """Of three hidden tabs that share a connection, the one that has it tells the user outside of the page, once; all of
+    them show the badge."""
+    context = await browser.new_context()
+    await context.add_init_script(TELLING)
+    pages = [await context.new_page() for _ in range(3)]
+    for page in pages:
+        await page.goto(f"{server.url}/react19-production.html")
+        await page.wait_for_function("() => window.isReady")
+        await page.evaluate("() => window.bell({ share: true, sound: true })")
+    await publish(pages[0], ("notification.created", {"id": 1, "title": "Deployed", "message": "All is well"}))
+    for page in pages:
+        await expect(page.get_by_role("status")).to_have_text("Deployed")
+        await expect(page.locator(".hw-bell-badge")).to_have_text("1")
+    told = [await page.evaluate("() => window.told") for page in pages]
+    assert sorted(told, key=len) == [[], [], [["Deployed", "All is well", "1"]]]
+    await context.close()

@@ -93,8 +93,8 @@ window.hydrated = async () => {
 }
 
 /** A page with a bell. */
-window.bell = async (props = {}) => {
-  const client = createClient({ url: '/events' })
+window.bell = async ({ share, ...props } = {}) => {
+  const client = createClient({ url: '/events', share })
   const saved = []
   window.saved = saved
   const save = (what) => (ids) => void saved.push([what, ids ?? null])
