@@ -255,3 +255,29 @@ test('p08: mounted and unmounted many times under StrictMode, there is one conne
   await page.end()
   client.close()
 })
+
+for (const isStrict of [false, true])
+  test(`whoever comes and goes, a page has one connection for an address, and none when all are gone (${isStrict ? 'strict' : 'not strict'})`, async () => {
+    mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1e6 })
+    const hub = new Hub()
+    let seed = 11
+    const below = (limit) => (seed = (seed * 48_271) % 2_147_483_647) % limit
+    const Component = ({ url, enabled }) => h('i', null, useSSE({ url, enabled, fetch: hub.fetch }).status)
+    const page = await show(null)
+    const open = () => hub.streams.map(({ url }) => url.pathname).sort()
+    const shown = new Map()
+    for (let i = 0; i < 60; i += 1) {
+      const key = below(6)
+      if (below(3)) shown.set(key, { key, url: `http://hub/${key % 2}${isStrict}`, enabled: below(3) > 0 })
+      else shown.delete(key)
+      const all = h('p', null, [...shown.values()].map((props) => h(Component, props)))
+      await page.render(isStrict ? h(StrictMode, null, all) : all)
+      const wanted = new Set([...shown.values()].filter(({ enabled }) => enabled).map(({ url }) => new URL(url).pathname))
+      assert.ok([...wanted].every((each) => open().includes(each)), 'whoever is there is connected')
+      assert.equal(new Set(open()).size, open().length, 'and with all others of the address')
+      if (below(2)) await settle(() => mock.timers.tick(below(2500)))
+    }
+    await page.end()
+    await settle(() => mock.timers.tick(2500))
+    assert.deepEqual(open(), [])
+  })
