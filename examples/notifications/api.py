@@ -5,6 +5,7 @@ Knows requests and permissions; must not know the hub. What changes is told by t
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Callable
@@ -170,8 +171,12 @@ def add_workflows(routes: APIRouter, callers: Callers, ledger: Ledger, runner: R
 
     @routes.post("/api/v1/workflows/{name}/runs")
     async def run(name: str, me: str = Depends(callers.holding(RUN)), key: Key = None) -> Response:
-        fresh: list[Run] = []
-        found = await repeatable(ledger, me, key, f"workflows/{name}", None, runner.starting(name, me, fresh))
-        for each in fresh:
-            runner.perform(each)
-        return answer(found, 202)
+        async def start() -> msgspec.Raw:
+            fresh: list[Run] = []
+            found = await repeatable(ledger, me, key, f"workflows/{name}", None, runner.starting(name, me, fresh))
+            for each in fresh:
+                runner.perform(each)
+            return found
+
+        # What was started runs, even if nobody waits for the answer any more: it would be under way for ever.
+        return answer(await asyncio.shield(asyncio.ensure_future(start())), 202)

@@ -88,10 +88,10 @@ class Ledger:
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Have `work(connection, ...)` change something and tell of it, all of it or nothing. It is durable when this
-        returns, and told as soon as the log takes it."""
-        outcome = await self._database.run(work, *args, **kwargs)
-        self._wake.set()
-        return outcome
+        returns, and told as soon as the log takes it; also if nobody waits for that any more."""
+        changing = asyncio.ensure_future(self._database.run(work, *args, **kwargs))
+        changing.add_done_callback(lambda _: self._wake.set())
+        return await asyncio.shield(changing)  # a transaction goes on when its asker is cancelled
 
     async def cursor(self) -> str:
         """Where to stream from to miss nothing of what happens after this; to be asked for before anything is read. What was

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples.notifications import keys, workflows
+from examples.notifications import api, keys, workflows
 from examples.notifications.keys import once
 from examples.notifications.workflows import SAMPLES, WORKFLOWS, Bench, WorkflowFailed
 from examples.shared.database import Database
@@ -90,6 +91,45 @@ async def test_what_was_told_and_is_still_in_the_outbox_is_not_told_twice(
         await until(lambda: not dying, "the first attempt")
         await team.ada.send("ben", "after it")
         assert [(await data_of(stream, "notification.created"))["title"] for _ in range(2)] == ["once", "after it"]
+
+
+async def abandon(request: Coroutine[Any, Any, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancel a request, as a server or a middleware does whose client has left, while its transaction is under way."""
+    asking = asyncio.ensure_future(request)
+    begun, may_end = asyncio.Event(), threading.Event()
+    loop, original = asyncio.get_running_loop(), keys.once
+
+    def slow(*args: Any) -> Any:
+        loop.call_soon_threadsafe(begun.set)
+        may_end.wait(30)
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "once", slow)
+        await begun.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        may_end.set()
+
+
+async def test_what_an_abandoned_request_has_changed_is_told(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transaction cannot be called back, so everybody hears of it as of any other."""
+    async with team.ben.stream() as stream:
+        await data_of(stream, "user.status_changed")
+        for _ in range(5):  # each waits its turn behind what the outbox is asked: then nobody looks into it any more
+            await team.ben.titles()
+        await abandon(team.ada.send("ben", "kept"), monkeypatch)
+        assert (await data_of(stream, "notification.created"))["title"] == "kept"
+
+
+async def test_a_workflow_that_was_started_runs_though_nobody_waits(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be under way for ever, and never start again."""
+    async with team.ada.stream() as stream:
+        await abandon(team.ada.made("/api/v1/workflows/report/runs"), monkeypatch)
+        assert (await data_of(stream, "workflow.completed"))["workflow"] == "report"
 
 
 async def test_keys_are_kept_for_a_day(tmp_path: Path) -> None:
