@@ -13,6 +13,7 @@ const chance = (seed) => (below) => (seed = (seed * 48_271) % 2_147_483_647) % b
 class Hub {
   head = 0
   token = 0
+  lag = 0
   streams = new Set()
   polls = new Set()
   manner = 'answers'
@@ -50,8 +51,9 @@ class Hub {
     const answer = () => {
       if (isHeld && this.head === from && !this.isTired) return
       this.polls.delete(answer)
-      const events = Array.from({ length: this.head - from }, (_, n) => ({ id: `${from + n + 1}`, channel: 'a', type: 'log', data: from + n + 1 }))
-      resolve(Response.json({ events, cursor: `${this.head}`, reset: null }))
+      const head = Math.max(from, this.head - (this.lag = (this.lag + 1) % 3)) // answered by a node that is behind
+      const events = Array.from({ length: head - from }, (_, n) => ({ id: `${from + n + 1}`, channel: 'a', type: 'log', data: from + n + 1 }))
+      resolve(Response.json({ events, cursor: `${head}`, reset: null }))
     }
     this.polls.add(answer)
     signal.addEventListener('abort', () => this.polls.delete(answer))
