@@ -23,6 +23,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ELSEWHERE = {"headwater-node": "elsewhere/1", "content-type": "application/json"}
 NOTHING = '{"channels": [], "matching": 0, "total": 0}'
+HIDE = """(hidden) => {
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden })
+  document.dispatchEvent(new Event('visibilitychange'))
+}"""
 HOSTILE = '<img src=x onerror="hacked=1">\'\u202e'
 
 
@@ -245,6 +249,27 @@ async def test_hostile_names_and_data_are_text(browser: Browser, hub: Server) ->
         assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
 
 
+async def test_a_closer_look_goes_on_after_a_while(browser: Browser, hub: Server) -> None:
+    """After an answer that did not come, and after a time in which nobody could see the page."""
+    await publish(hub, "look", 1)
+    async with opened(browser, hub.url) as page:
+        await page.get_by_label("Channels that begin with").fill("look")
+        await page.clock.install()
+        await page.route("**/dashboard/channels/look", lambda route: route.abort())
+        await page.locator("#channels-body").get_by_role("button", name="look").click()
+        drawer = page.get_by_role("dialog")
+        await expect(drawer).to_contain_text("The hub did not answer.")
+        await page.unroute("**/dashboard/channels/look")
+        await page.clock.fast_forward(2_100)
+        await expect(drawer).to_contain_text("1 events")
+        await page.evaluate(HIDE, True)
+        await page.clock.fast_forward(2_100)
+        await publish(hub, "look", 2)
+        await page.evaluate(HIDE, False)
+        await page.clock.fast_forward(2_100)
+        await expect(drawer).to_contain_text("2 events")
+
+
 async def test_it_comes_back_and_rests(browser: Browser, hub: Server) -> None:
     """A connection that is cut comes back and goes on from where it was; while nobody looks at the page, it asks for
     nothing."""
@@ -255,11 +280,9 @@ async def test_it_comes_back_and_rests(browser: Browser, hub: Server) -> None:
         await expect(page.locator("#banner")).to_contain_text("Back.")
         await expect(page.locator("#state")).to_have_text("live")
         assert proxy.accepted > accepted
-        hide = "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });"
-        hide += " document.dispatchEvent(new Event('visibilitychange')) }"
-        await page.evaluate(hide, True)
+        await page.evaluate(HIDE, True)
         await expect(page.locator("#state")).to_have_text("paused")
-        await page.evaluate(hide, False)
+        await page.evaluate(HIDE, False)
         await expect(page.locator("#state")).to_have_text("live")
 
 

@@ -88,6 +88,7 @@ export class Drawer {
   }
 
   async #refresh() {
+    if (document.hidden) return this.#wait()
     clearTimeout(this.#timer)
     this.#asking?.abort()
     const asking = (this.#asking = new AbortController())
@@ -99,9 +100,15 @@ export class Drawer {
       if (error.name === 'AbortError') return
       this.#shown = ''
       const words = error.status === 404 && kind === 'stream' ? 'This stream is not open any more.' : error.message
-      return this.#body.replaceChildren(make('p', 'notice warn', words))
+      this.#body.replaceChildren(make('p', 'notice warn', words))
+      if (error.status && error.status < 500) return // it stays so
     }
-    this.#timer = setTimeout(() => document.hidden || this.#refresh(), EVERY)
+    this.#wait()
+  }
+
+  #wait() {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#refresh(), EVERY)
   }
 
   #show(parts, found) {
