@@ -102,6 +102,18 @@ class Counting(MemoryBroker):
         return await super().channels(prefix, limit)
 
 
+async def test_the_log_is_not_asked_for_what_cannot_be() -> None:
+    """No channel begins with such a text, which a log may not even take; with $ alone some of the hub's own do."""
+    broker = Counting()
+    async with running(broker) as hub:
+        for search in ("\0", "a b", "é", "a" * 201):
+            assert await names(hub, search=search) == []
+        assert broker.asked == 0
+        for search in ("", "$", "$changes", "a"):
+            await names(hub, search=search)
+        assert broker.asked == 4
+
+
 async def test_the_log_is_asked_only_where_there_is_room() -> None:
     """A list that is full of channels read here needs nothing else; and a followed channel that is not in the list, because
     others came first, is not taken for one that nobody reads."""

@@ -15,6 +15,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from headwater.channels import RESERVED_PREFIX, check_channel
+from headwater.errors import InvalidChannel
 from headwater.hub.core import Hub
 from headwater.hub.registry import Channel, View
 from headwater.hub.statistics import StreamInfo
@@ -167,9 +169,17 @@ async def channels(hub: Hub, order: ChannelOrder, *, search: str = "", limit: in
         matching += len(found)
         best = heapq.nsmallest(limit, [*best, *found], key=keys[order])
         await asyncio.sleep(0)
-    if len(best) < limit:
+    if len(best) < limit and _may_begin(search):
         best = sorted(await _with_retained(hub, best, search, limit), key=keys[order])
     return ChannelSurvey(best, matching, len(hub.registry.channels))
+
+
+def _may_begin(search: str) -> bool:
+    """Whether there can be channels whose names begin so. Not every log can be asked for just anything."""
+    try:
+        return search in ("", RESERVED_PREFIX) or bool(check_channel(search, own=True))
+    except InvalidChannel:
+        return False
 
 
 def _surveyed(channel: Channel, now: int) -> SurveyedChannel:
