@@ -142,6 +142,9 @@ async def test_somebody_who_might_be_is_explained() -> None:
         {"channel": "a", "permissions": ["a b"]},
         {"channel": "a", "principal": {"subscribe": ["a b"]}},
         {"channel": "a", "stream": "one"},
+        {"channel": "a", "permissions": ["p"] * 33},
+        {"channel": "a", "principal": {"subscribe": ["a*b"] * 1001}},
+        {"channel": "a", "principal": {"permissions": ["p"] * 1001}},
     ],
 )
 async def test_odd_questions_are_refused(question: Any) -> None:

@@ -6,7 +6,7 @@ one that opens a stream, and goes nowhere else. Knows the gate and the hub's fac
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from starlette.responses import Response
@@ -15,6 +15,7 @@ from headwater.asgi.request import since_of
 from headwater.asgi.site import Call, json_response
 from headwater.channels import Principal, check_channel, check_permissions
 from headwater.errors import InvalidChannel, InvalidInput, NotAuthenticated
+from headwater.event import MAX_PERMISSIONS
 from headwater.hub import explain as deciding
 from headwater.hub.explain import Facts, Place, Sought
 from headwater.hub.facts import open_stream, owner_of, place_for, place_of, sought
@@ -22,6 +23,12 @@ from headwater.hub.facts import open_stream, owner_of, place_for, place_of, soug
 _EXPECTED: Final = (
     "a JSON object with channel, at most one of token, stream and principal, and perhaps id, permissions and since"
 )
+
+
+MAX_GRANTS: Final = 1000
+"""Patterns of somebody who might be: more than a token has room for, and few enough to be compared in one go."""
+
+Grants = Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_GRANTS)]
 
 
 class AskedPrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,8 +41,8 @@ class AskedPrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     id: str | None = None
-    subscribe: tuple[str, ...] = ()
-    permissions: tuple[str, ...] = ()
+    subscribe: Grants = ()
+    permissions: Grants = ()
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +60,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     channel: str
     id: str | None = None
-    permissions: tuple[str, ...] = ()
+    permissions: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_PERMISSIONS)] = ()
     token: str | None = None
     stream: int | None = None
     principal: AskedPrincipal | None = None
