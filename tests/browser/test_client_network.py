@@ -78,7 +78,7 @@ async def test_a_proxy_that_has_lost_the_hub(tmp_path: Path) -> None:
 
 async def until_refused(url: str) -> None:
     """Wait until new connections are answered with a 502."""
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(headers={"Connection": "close"}) as client:
         while (await client.get(f"{url}/healthz")).status_code != 502:
             pass
 
