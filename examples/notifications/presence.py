@@ -60,6 +60,7 @@ class Presence:
             await self._ledger.change(users.set_status, user, status)
         except Exception:
             log.exception("it could not be kept that a user is %s", status)
+            self._leave(user)  # and is tried again, when it is seen who is still there
 
     def _opened(self, info: StreamInfo) -> None:
         if (user := _user_of(info)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from examples.notifications import api, keys, workflows
+from examples.notifications import api, keys, users, workflows
 from examples.notifications.keys import once
 from examples.notifications.workflows import SAMPLES, WORKFLOWS, Bench, WorkflowFailed
 from examples.shared.database import Database
@@ -159,9 +160,27 @@ async def test_whoever_does_not_come_back_after_a_restart_goes_offline(tmp_path:
             pass
     async with running_team(tmp_path, away=0.3) as team, team.ada.stream() as stream:
         change = await data_of(stream, "user.status_changed")
-        users = {user["id"]: user["status"] for user in (await team.ada.get("/api/v1/users"))["items"]}
+        known = {user["id"]: user["status"] for user in (await team.ada.get("/api/v1/users"))["items"]}
     assert (change["id"], change["status"]) == ("ben", "offline")
-    assert users == {"ada": "online", "ben": "offline", "cleo": "offline"}
+    assert known == {"ada": "online", "ben": "offline", "cleo": "offline"}
+
+
+async def test_who_is_there_is_kept_later_if_it_cannot_be_kept_now(
+    team: Team, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that is locked or full for a moment leaves nobody there, or away, for ever."""
+    set_status, errors = users.set_status, [sqlite3.OperationalError("database is locked")] * 2
+
+    def failing(connection: sqlite3.Connection, id: str, status: users.Status) -> None:
+        if errors:
+            raise errors.pop()
+        set_status(connection, id, status)
+
+    monkeypatch.setattr(users, "set_status", failing)
+    async with team.ada.stream() as stream:
+        change = await data_of(stream, "user.status_changed")
+    assert (change["id"], change["status"]) == ("ada", "online")
+    assert "it could not be kept that a user is online" in caplog.text
 
 
 async def test_a_reload_is_no_absence(tmp_path: Path) -> None:
