@@ -134,10 +134,11 @@ class Front:
             self._process.send_signal(signal.SIGHUP)
 
     async def end(self) -> None:
-        """End it and its workers."""
+        """End it, its workers and all connections."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             await self._process.wait()
+            self._process = None
 
 
 @asynccontextmanager
