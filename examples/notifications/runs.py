@@ -18,7 +18,7 @@ import msgspec
 from examples.notifications import inbox
 from examples.notifications.events import EVERYONE, READ, SSEEventType, now
 from examples.notifications.inbox import Level, Text
-from examples.notifications.outbox import Ledger, tell
+from examples.notifications.outbox import MAX_PAUSE, Ledger, tell
 from examples.notifications.settings import Settings
 from examples.notifications.workflows import WORKFLOWS, Bench, WorkflowFailed
 from headwater.errors import NotFound
@@ -198,7 +198,19 @@ class Runner:
         except Exception:
             log.exception("a workflow failed")
             outcome = "something unexpected happened"
-        await self._end(msgspec.structs.replace(run, steps=tuple(done)), status, outcome, _since(begun))
+        outcome = outcome.encode(errors="replace").decode()  # names of files need not be text
+        await self._keep(msgspec.structs.replace(run, steps=tuple(done)), status, outcome, _since(begun))
+
+    async def _keep(self, run: Run, status: Status, outcome: str, duration_ms: int) -> None:
+        """Say that a run has ended, however often it takes: until then nobody can start another."""
+        pause = 0.1
+        while True:
+            try:
+                return await self._end(run, status, outcome, duration_ms)
+            except Exception:
+                log.exception("a run could not be told of, and is tried again")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_PAUSE)
 
     async def _end(self, run: Run, status: Status, outcome: str, duration_ms: int | None) -> None:
         has_failed = status is Status.FAILED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from examples.notifications import api, keys, users, workflows
+from examples.notifications import api, keys, runs, users, workflows
 from examples.notifications.keys import once
 from examples.notifications.workflows import SAMPLES, WORKFLOWS, Bench, WorkflowFailed
 from examples.shared.database import Database
@@ -131,6 +132,34 @@ async def test_a_workflow_that_was_started_runs_though_nobody_waits(
     async with team.ada.stream() as stream:
         await abandon(team.ada.made("/api/v1/workflows/report/runs"), monkeypatch)
         assert (await data_of(stream, "workflow.completed"))["workflow"] == "report"
+
+
+async def test_a_run_ends_even_if_that_cannot_be_kept_at_once(
+    team: Team, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else nobody could start the workflow again."""
+    finish, errors = runs.finish, [sqlite3.OperationalError("database is locked")]
+
+    def failing(connection: sqlite3.Connection, run: runs.Run, kept: int) -> None:
+        if errors:
+            raise errors.pop()
+        finish(connection, run, kept)
+
+    monkeypatch.setattr(runs, "finish", failing)
+    async with team.ada.stream() as stream:
+        await team.ada.made("/api/v1/workflows/report/runs")
+        assert (await finished(stream, "report"))["status"] == "completed"
+    assert "could not be told of" in caplog.text
+
+
+async def test_a_file_whose_name_is_no_text_is_told_of(team: Team, tmp_path: Path) -> None:
+    """As well as that can be done in JSON."""
+    async with team.ada.stream() as stream:
+        await team.ada.made("/api/v1/workflows/archive/runs")
+        await finished(stream, "archive")
+        (tmp_path / "files" / os.fsdecode(b"\xff")).touch()
+        await team.ada.made("/api/v1/workflows/verify/runs")
+        assert (await finished(stream, "verify"))["error"].startswith("? is new since files-")
 
 
 async def test_keys_are_kept_for_a_day(tmp_path: Path) -> None:
