@@ -236,4 +236,8 @@ def test_a_ring_knows_its_pace() -> None:
     assert ring.pace(0, 10_000) == 5.0
     assert ring.pace(9_003, 10_000) == 3.0
     assert ring.pace(9_006, 19_006) == 0.0
+    tight = Ring(0, max_events=1000, budget=Budget(ring._frames[0].size * 20))
+    for time in range(0, 10_000, 10):
+        tight.append(Frame(msgspec.structs.replace(event(time), time=time)))
+    assert tight.pace(0, 10_000) == len(tight) < 100, "in the last second, of which it has a part"
     assert ring.pace(0, 12_001) == pytest.approx(5 / 3)

@@ -135,13 +135,14 @@ class Ring:
         budget: bytes, shared with the other rings. When it is used up, the ring that grows pays.
     """
 
-    __slots__ = ("_budget", "_frames", "_max_events", "floor")
+    __slots__ = ("_budget", "_dropped_at", "_frames", "_max_events", "floor")
 
     def __init__(self, floor: int, *, max_events: int, budget: Budget) -> None:
         self.floor = floor
         self._frames: deque[Frame] = deque()
         self._max_events = max_events
         self._budget = budget
+        self._dropped_at = -1  # time of the newest event that it has given up
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -156,6 +157,7 @@ class Ring:
     def _drop_oldest(self) -> None:
         frame = self._frames.popleft()
         self._budget.used -= frame.size
+        self._dropped_at = frame.event.time
         self.floor = frame.seq
 
     def start_at(self, floor: int) -> None:
@@ -195,7 +197,7 @@ class Ring:
         # many channels.
         first = bisect_left(frames, since, key=_time)
         count = len(frames) - first
-        span = now - (frames[0].event.time if count and count == self._max_events else since)
+        span = now - (frames[0].event.time if count and self._dropped_at >= since else since)
         return 1000 * count / max(1000, span)
 
     def after(self, seq: int, until: int) -> list[Frame]:
