@@ -203,3 +203,19 @@ async def test_nothing_is_removed_without_a_rule(installed: str) -> None:
         await node.fill("a", 3)
         await until(lambda: broker.is_leader, "the node to lead")
         assert await node.retained("a") == [1, 2, 3]
+
+
+async def test_a_leader_that_was_stopped_for_too_long_notices(installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its session may have lasted, so that nobody took its place: the next promise finds that the last one was broken."""
+    monkeypatch.setattr(leader, "RENEWAL", 0.2)
+    async with postgres_node(installed, follow=["a"], mapping=lambda row: []) as (node, broker):
+        await until(lambda: is_settled(broker), "the node to lead")
+        ask(installed, "UPDATE headwater.state SET capture_until = now() - interval '1 second'")
+        await node.feed.until(lambda: len(node.feed.restarts) >= 1)
+
+
+async def test_promises_are_renewed_long_before_they_end(installed: str) -> None:
+    """Also the shortest ones that there can be."""
+    async with postgres_node(f"{installed}&capture_for=60&publish_for=90") as (_, broker):
+        await until(lambda: is_settled(broker), "the node to lead")
+        assert getattr(broker._leader, "_renewal", None) == 20

@@ -38,7 +38,7 @@ FALLBACK = 1.0  # seconds between looks while it sleeps
 POLL = 0.05  # the same where nobody can tell
 TRY = 0.5  # seconds between attempts to lead
 LEASE = 6.0  # seconds for which one leads without saying so again
-RENEWAL = 60.0  # seconds between renewals of the leases of publishers and triggers
+RENEWAL = 60.0  # seconds between renewals of the leases of publishers and triggers, at most
 TOLD = 2.5 * RENEWAL  # seconds for which those tell a leader who says nothing
 ROWS = 500  # taken at once
 BYTES = 4 << 20  # of data in them
@@ -78,6 +78,7 @@ class Leader:
         self._mapping = mapping
         self._kinds = [PUBLISHED] if mapping is None else [PUBLISHED, CHANGED]
         self._retention = retention
+        self._renewal = min(RENEWAL, options.capture_for / 3, options.publish_for / 3)
         self._lock = lock_key(options.schema, "lead")
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._is_told = True
@@ -107,7 +108,7 @@ class Leader:
                 return TRY
         if not await self._renew(now):
             return await self._step_down()
-        return min(await self._lapse.step(), await self._take(now), await self._upkeep.step(self._link, now))
+        return min(await self._lapse.step(now), await self._take(now), await self._upkeep.step(self._link, now))
 
     async def _try(self) -> bool:
         """Lead, if nobody does."""
@@ -126,9 +127,7 @@ class Leader:
         self._wary: set[str] | None = None
         self._is_asleep = False
         await self._link.row("enter", epoch="", pos=0)  # a copied database must not pass for the original
-        self._lapse = Lapse(self._link, self._target, number, self._options.capture_for)
-        if CHANGED in self._kinds:
-            await self._lapse.begin()
+        self._lapse = Lapse(self._link, self._target, number)
         return True
 
     async def _unlock(self) -> None:
@@ -146,7 +145,7 @@ class Leader:
         """Say that the outbox is taken care of, if it is time; whether this still leads."""
         is_busy = now < self._busy_until or not self._is_told  # nobody can tell one who is not told
         awake = AWAKE if is_busy and self._awake_until - now < AWAKE / 2 else None
-        promises = now - self._promised > RENEWAL
+        promises = now - self._promised > self._renewal
         if awake is None and not promises and now - self._renewed < LEASE / 3:
             return True
         (leads,) = await self._link.row(
@@ -159,10 +158,12 @@ class Leader:
             told=TOLD if promises else None,
         )
         self._renewed = now
-        if promises:
-            self._promised = now
         if awake is not None:
             self._awake_until = self._now() + awake
+        if promises:
+            self._promised = now
+            if leads and CHANGED in self._kinds:
+                await self._lapse.begin()
         return bool(leads)
 
     async def _take(self, now: float) -> float:

@@ -121,11 +121,8 @@ SELECT headwater.lead(%(name)s, %(has_lock)s, %(seconds)s)
 SELECT headwater.renew(%(leader)s, %(seconds)s, %(publish)s, %(capture)s, %(awake)s, %(told)s)
 
 -- name: lapse
--- Whether changes of rows have gone unnoticed because nobody took them for too long, or had, and it is not over.
-SELECT coalesce((SELECT s.lapsed OR s.capture_until < clock_timestamp() FROM headwater.state AS s), false)
-
--- name: resume
-SELECT headwater.resume(%(leader)s, %(capture)s)
+-- Whether changes of rows have gone unnoticed because nobody took them for too long, and not everybody knows.
+SELECT coalesce((SELECT s.lapsed FROM headwater.state AS s), false)
 
 -- name: transactions
 -- All that are under way in the cluster, prepared ones too.

@@ -223,8 +223,9 @@ END
 $body$;
 
 -- The leader says that it goes on for so many seconds; and, unless these are null, that publishers and triggers may count
--- on it for so long, that it need not be told for so long, and that there is somebody to tell for so long. Answers false to
--- one who leads no more.
+-- on it for so long, that it need not be told for so long, and that there is somebody to tell for so long. If triggers
+-- have given up counting on it, that is remembered: from the commit of this on they note changes again, and those before are
+-- lost. Answers false to one who leads no more.
 CREATE FUNCTION headwater.renew(
     leader bigint, seconds double precision,
     publish double precision, capture double precision, awake double precision, told double precision
@@ -242,27 +243,11 @@ BEGIN
     IF coalesce(publish, capture, awake, told) IS NOT NULL THEN
         INSERT INTO headwater.state AS s (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET
             publish_until = coalesce(now + publish * interval '1 second', s.publish_until),
+            lapsed = s.lapsed OR capture IS NOT NULL AND s.capture_until < now,
             capture_until = coalesce(now + capture * interval '1 second', s.capture_until),
             awake_until = coalesce(now + awake * interval '1 second', s.awake_until),
             told_until = coalesce(now + told * interval '1 second', s.told_until);
     END IF;
-    RETURN true;
-END
-$body$;
-
--- From the commit of this on, triggers note changes of rows again, which they had ceased to do. Answers false to one who
--- leads no more.
-CREATE FUNCTION headwater.resume(leader bigint, capture double precision) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
-$body$
-DECLARE
-    head headwater.head;
-BEGIN
-    SELECT * INTO STRICT head FROM headwater.head FOR UPDATE;
-    IF head.fence <> leader THEN
-        RETURN false;
-    END IF;
-    UPDATE headwater.state AS s SET lapsed = true, capture_until = clock_timestamp() + capture * interval '1 second';
     RETURN true;
 END
 $body$;
@@ -300,5 +285,4 @@ BEGIN
 END
 $body$;
 
-REVOKE ALL ON FUNCTION headwater.lead, headwater.renew, headwater.resume, headwater.begin_epoch, headwater.forget
-FROM PUBLIC;
+REVOKE ALL ON FUNCTION headwater.lead, headwater.renew, headwater.begin_epoch, headwater.forget FROM PUBLIC;
