@@ -1,10 +1,10 @@
 """What follows when changes of rows have gone unnoticed, because no hub took any for too long.
 
-First the triggers note changes again (`renew` sees to that, and remembers that they had ceased), and only then does a new epoch
-tell every page to load its state anew: a change that comes after a page has loaded must not be passed over. Who had begun
-before may have found the triggers quiet, and may not have committed yet: a page would load its state without that, and never
-hear of it. So when all who were under way are over there is a second epoch. The table `state` remembers that it is owed, should
-the leader change meanwhile.
+First the triggers note changes again (`renew` sees to that, and remembers that they had ceased), and only then does a new
+epoch tell every page to load its state anew: a change that comes after a page has loaded must not be passed over. Who had
+begun before may have found the triggers quiet, and may not have committed yet: a page would load its state without that, and
+never hear of it. So when all who were under way are over there is a second epoch. The table `state` remembers that it is
+owed, should the leader change meanwhile.
 """
 
 from __future__ import annotations
