@@ -17,7 +17,7 @@ from tests.support.site import Service, bearer, serving, token
 from tests.support.tokens import signed
 from tests.support.waiting import until
 
-BOSS = {"headers": bearer("root", permissions=[ADMIN])}
+BOSS = {"headers": bearer("root", permissions=[ADMIN], ttl=86_400)}  # made long before it is used
 
 
 async def asked(site: Service, **question: Any) -> Any:

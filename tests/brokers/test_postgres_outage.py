@@ -239,7 +239,7 @@ async def test_a_hole_in_the_log_is_an_alarm(url: str, caplog: pytest.LogCapture
         await until(lambda: broker.is_leader, "the node to lead")
         assert broker._session is not None
         broker._session._link.cut()
-        await until(lambda: not broker.is_leader, "the session to break")
+        await until(lambda: broker.counters()["reconnects"] > 0, "the session to break")
         with psycopg.connect(plain(url)) as connection:  # deleted before anybody can have seen it
             connection.execute(f"SELECT FROM {schema_of(url)}.head FOR UPDATE".encode())
             connection.execute(

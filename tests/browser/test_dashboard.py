@@ -32,7 +32,7 @@ HOSTILE = '<img src=x onerror="hacked=1">\'\u202e'
 
 def token(sub: str | None, permissions: Iterable[str] = (), subscribe: Iterable[str] = ("**",)) -> str:
     """Of somebody who may read and publish everything."""
-    return mint(SECRET, sub=sub, subscribe=subscribe, publish=["**"], permissions=permissions, ttl=600)
+    return mint(SECRET, sub=sub, subscribe=subscribe, publish=["**"], permissions=permissions, ttl=86_400)
 
 
 BOSS = token("boss", ["headwater.admin"])

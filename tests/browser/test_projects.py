@@ -98,7 +98,7 @@ async def test_a_visitor_has_a_folder_indexed(tmp_path: Path, url: str, visit: O
         await page.get_by_role("button", name="Accept: Whisking matcha").click()
         await expect(other.locator(".proposal.accepted strong")).to_have_text("Whisking matcha")
         await page.locator("#filter label", has_text="To decide").click()
-        await expect(page.locator(".proposal strong:visible")).to_have_text("Boiling kettles")
+        await expect(page.locator(".proposal strong:visible")).to_have_text(["Boiling kettles"])
         await page.locator("#filter label", has_text="All").click()
         await other.get_by_role("button", name="Reject: Boiling kettles").click()
         await page.get_by_role("button", name="Delete: Boiling kettles").click()

@@ -21,7 +21,7 @@ QUICK = Policy(base=0.01, cap=0.05, stable=0.0)
 
 def token(sub: str, permissions: Iterable[str] = ()) -> str:
     """Of somebody who may read and publish everything."""
-    return mint(SECRET, sub=sub, subscribe=["**"], publish=["**"], permissions=permissions, ttl=600)
+    return mint(SECRET, sub=sub, subscribe=["**"], publish=["**"], permissions=permissions, ttl=86_400)
 
 
 BOSS = token("boss", ["headwater.admin"])

@@ -265,7 +265,8 @@ async def test_the_demo_plays_an_outage(tmp_path: Path, database: str) -> None:
         call = Caller(app, lambda: token_of(settings, "you", EVERYTHING))
         incident = (await call("GET", "/api/v1/incidents"))[-1]
         assert (incident["title"], incident["status"]) == ("Shop does not answer: restarted", "RESOLVED")
-        assert {each["status"] for each in await call("GET", "/api/v1/servers")} == {"SUCCESS"}
+        servers = {each["name"]: each["status"] for each in await call("GET", "/api/v1/servers")}
+        assert servers["Shop"] == "SUCCESS"  # another one may be down by now
 
 
 async def test_the_demo_notifies_people(tmp_path: Path, database: str) -> None:
