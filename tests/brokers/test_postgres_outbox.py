@@ -12,7 +12,7 @@ import pytest
 
 from headwater.brokers.base import Broker
 from headwater.brokers.memory import MemoryBroker
-from headwater.brokers.postgres import Address, Mapping, Row, parse
+from headwater.brokers.postgres import Address, Mapping, PostgresBroker, Row, parse
 from headwater.brokers.postgres.leader import Leader
 from headwater.brokers.postgres.link import Link
 from headwater.brokers.postgres.outbox import REFUSED
@@ -163,9 +163,16 @@ async def test_changes_that_went_unnoticed_end_the_epoch(installed: str, caplog:
 
 async def test_what_changes_become_is_said_before_the_log_is_opened(installed: str) -> None:
     """Afterwards it would take none, and nobody would notice."""
-    async with postgres_node(installed) as (_, broker):
+    changed(installed, "1")
+    broker = PostgresBroker(parse(installed))
+    broker.map_changes(doubled)
+    await broker.open(Recorder())
+    try:
+        await until(lambda: broker.taken == 1, "the change to be taken")
         with pytest.raises(ConfigurationError, match="the log is open"):
             broker.map_changes(doubled)
+    finally:
+        await broker.aclose()
 
 
 class Unsteady(MemoryBroker):
