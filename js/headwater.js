@@ -25,7 +25,7 @@ const RESERVED = /^(connected|heartbeat|reset|token_expiring|closing)$/
 const DIGITS = /^\d+$/
 const STATUS = '\n' // the handlers' type for it, which no event can have
 const MAX_BUFFER = 1 << 20 // characters of one event
-const MAX_SEEN = 1000 // ids that a tab remembers, and notes of another tab that wait
+const MAX_HELD = 1000 // notes of another tab that wait
 const MAX_WAIT = 3_600_000 // ms for which a server can send a client away, by mistake or otherwise
 const GRACE = 2000 // ms for what arrived while a page was frozen to be read
 const ANSWER = 3000 // ms for a leading tab to give a sign of life
@@ -259,10 +259,10 @@ const engineOf = (settings, tell, move) => {
   /** @type {Status['error'] | undefined} */
   let trouble
   let cursor = settings.lastEventId
-  /** The attempt that counts; what others still do is ignored. @type {AbortController | null} */
-  let current = null
-  /** The polls that stand in for a stream. @type {AbortController | null} */
-  let polling = null
+  /** The attempt that counts; what others still do is ignored. @type {AbortController | null | undefined} */
+  let current
+  /** The polls that stand in for a stream. @type {AbortController | null | undefined} */
+  let polling
   /** The one timer: of the connect timeout, the watchdog, or the next try. @type {any} */
   let timer
   let failures = 0 // in a row, of streams and polls; all that is decided about trying again hangs on this number
@@ -371,8 +371,8 @@ const engineOf = (settings, tell, move) => {
         if (hasMoved) return again('probe')
         openedAt = heardAt
         isFresh = false
-        counts.attempts += 1
-        counts.opened += 1
+        counts.attempts++
+        counts.opened++
         watch(silence)
         become('open', 'first byte', { transport: 'sse' })
       }
@@ -404,7 +404,7 @@ const engineOf = (settings, tell, move) => {
     })
   }
 
-  /** @param {AbortController | null} controller @param {any} error @param {Reason} [reason] */
+  /** @param {AbortController | null | undefined} controller @param {any} error @param {Reason} [reason] */
   const fail = (controller, error = null, reason = error ? (error.status ? 'status' : 'network') : told === null ? 'ended' : 'closing') => {
     if (controller !== current) return
     const lasted = openedAt && heardAt - openedAt // by its last byte: silence does not make a stream last
@@ -430,8 +430,14 @@ const engineOf = (settings, tell, move) => {
   /** Ask for events instead of having them streamed, until a stream's first byte comes. @param {Reason} reason @param {any} error */
   const poll = async (reason, error) => {
     const { signal } = (polling = new AbortController())
+    /** Whether polls are answered. @type {Status['transport'] | undefined} */
+    let transport
+    /** @param {Status['transport']} next */
+    const mark = (next) => {
+      if (next !== transport) become('polling', reason, { error, transport: (transport = next) })
+    }
     plan(soon(error?.retryAfter))
-    become('polling', reason, { error, transport: 'poll' })
+    mark(null)
     while (!signal.aborted) {
       const begun = now()
       // Without an id it only finds out where the log is; held, it would not be asked about what comes meanwhile.
@@ -442,6 +448,8 @@ const engineOf = (settings, tell, move) => {
         if (signal.aborted) return
         failures = after
         isFresh = false
+        mark('poll')
+        if (signal.aborted) return
         for (const message of news) {
           cursor = message.id || cursor
           tell(message)
@@ -451,8 +459,9 @@ const engineOf = (settings, tell, move) => {
         if (!news.length && now() - begun < base) await pause(signal, base) // polls are not held here
       } catch (/** @type {any} */ failure) {
         if (signal.aborted || isSettled(failure)) continue
-        failures += 1
+        failures++
         if (failures >= breaker) return retry('network', failure)
+        mark(null)
         await pause(signal, delayOf({ ...settings, failures: failures - after, base, retryAfter: failure.retryAfter }))
       }
     }
@@ -460,7 +469,7 @@ const engineOf = (settings, tell, move) => {
 
   /** One poll. @param {string} from @param {number} wait s that the hub may hold it @param {AbortSignal} signal @param {boolean} [isRenewed] with a new token. @returns {Promise<any>} */
   const ask = (from, wait, signal, isRenewed = isFresh) => {
-    counts.polls += 1
+    counts.polls++
     return unless(signal, 1000 * wait + connectTimeout, async (limit) => (await request(settings, isRenewed, limit, { accept: 'application/json', from, wait: `${wait}` })).json())
   }
 
@@ -508,45 +517,45 @@ const subjectOf = (token) => {
 /**
  * One connection for all tabs with the same stream and the same person. The tab that holds the Web Lock has the engine and
  * tells the others; when it is closed or crashes the browser hands the lock on, and the next one goes on from the last id.
- * A leader that gives no sign of life (frozen in the background) has its lock stolen. Each message says which id came before
- * it, so a tab that missed one asks the hub for what lies between.
+ * A leader that gives no sign of life (frozen in the background) has its lock stolen. Each note says at which id the leader
+ * was before it, so a tab that missed one asks the hub for what lies between.
  * @param {Settings} settings @param {Tell} tell @param {Move} move
  */
 const tabsOf = (settings, tell, move) => {
   const { silence } = settings
-  const seen = new Set() // ids that this tab has passed
   let leads = false
   let cursor = settings.lastEventId
   let name = ''
   let heardAt = 0 // a leader
   let isGreeted = false // has had a `connected`
   /** @type {any} */
-  let last = null // the leader's status
-  /** @type {AbortController | null} */
-  let running = null
-  /** @type {BroadcastChannel & {unref?: () => void} | null} */
-  let channel = null
-  /** Messages that wait for a gap to be filled. @type {any[] | null} */
-  let held = null
+  let last // the leader's status
+  /** @type {AbortController | null | undefined} */
+  let running
+  /** @type {BroadcastChannel & {unref?: () => void} | null | undefined} */
+  let channel
+  /** Notes that wait for a gap to be filled; the first one told of it. @type {any} */
+  let held
   /** @type {any} */
   let timer
 
-  /** @param {'ping' | 'again' | {message: Message, before: string} | {status: any, at: string, again?: boolean}} note */
+  /** @param {'ping' | 'again' | {message: Message, at: string} | {status: any, at: string, again?: boolean}} note */
   const post = (note) => channel?.postMessage(note)
 
-  /** @param {string} id @param {boolean} [isNext] */
-  const pass = (id, isNext = true) => {
-    if (isNext) cursor = id
-    seen.add(id)
-    if (seen.size > MAX_SEEN) seen.delete(seen.values().next().value)
+  /** Whether a place is further on than this tab, or in another log. Only here a cursor (`epoch-seq`) is looked into. @param {string} id */
+  const isAhead = (id) => {
+    const [epoch, seq] = id.split(/(\d+)$/)
+    const [log, last] = cursor.split(/(\d+)$/)
+    return epoch !== log || +seq > +last
   }
 
-  /** @param {Message} message @param {string} before */
-  const take = (message, before) => {
+  /** @param {Message} message */
+  const take = (message) => {
     const { id, type } = message
-    const isEvent = !RESERVED.test(type)
-    if (!leads && isEvent && id && seen.has(id)) return
-    if (id) pass(id, isEvent || before === cursor) // a late heartbeat does not move it back
+    if (id) {
+      if (isAhead(id) || leads) cursor = id
+      else if (!RESERVED.test(type)) return // it was told
+    }
     isGreeted ||= type === 'connected'
     tell(message)
   }
@@ -557,8 +566,8 @@ const tabsOf = (settings, tell, move) => {
   const engine = engineOf(
     settings,
     (message) => {
-      post({ message, before: cursor })
-      take(message, cursor)
+      post({ message, at: cursor })
+      take(message)
     },
     (status) => {
       if (!leads) return // not any more
@@ -626,53 +635,55 @@ const tabsOf = (settings, tell, move) => {
       if (note !== 'ping') return
       share(true)
       if (last.retryAt <= now()) engine.wake('retry')
-    } else if (message) follow(note)
-    else if (status) {
-      if (!cursor) pass(at)
+    } else if (message || status) {
+      // Other followers are no sign of a leader.
+      heardAt = now()
+      follow(note)
+      if (!status) return
       if (!note.again || !last) move((last = status))
       if (status.retryAt) later(() => post('ping'), status.retryAt - now()) // a hidden leader's own timer may be late
-      if (at && status.transport && !isGreeted) messagesOf({ cursor: at, events: [] }, true).map((message) => take(message, ''))
-      if (at && !seen.has(at)) fill()
-    } else return // other followers are no sign of a leader
-    heardAt = now()
-  }
-
-  /** @param {any} note @returns whether it led to a question to the hub. */
-  const follow = (note) => {
-    const { message, before } = note
-    if (!running) return
-    if (held) {
-      held.push(note)
-      if (held.length > MAX_SEEN) held.shift()
-      return
+      if (status.transport && at && !isGreeted) messagesOf({ cursor: at, events: [] }, true).map(take)
     }
-    if (!cursor) pass(before)
-    if (message.id && !seen.has(before)) return fill()
-    take(message, before)
   }
 
-  /** Ask the hub for what was missed, then go on with what has come meanwhile. What was told before the hub was asked is in its
-   * answer, or older than this tab. */
-  const fill = async () => {
-    if (held || !running) return
-    const { signal } = running
+  /** Whether nothing is missing before a note: this tab has come to where the leader was, or further. @param {any} note */
+  const follows = ({ message, at }) => !isAhead(at) || !isAhead(message?.id || at)
+
+  /** @param {any} note */
+  const follow = (note) => {
+    const { message, at } = note
+    if (held) {
+      if (held.push(note) > MAX_HELD) held.shift()
+    } else if (running) {
+      cursor ||= at
+      if ((message?.id || at) && !follows(note)) fill(note)
+      else if (message) take(message)
+    }
+  }
+
+  /** Ask the hub for what was missed before a note, until that follows, then go on with what has come meanwhile. A hub that has
+   * nothing yet is behind the leader's, and is asked again. @param {any} note */
+  const fill = async (note) => {
+    held = [note]
+    const { signal } = /** @type {AbortController} */ (running)
     try {
-      for (let isMore = true; isMore && !leads; ) {
-        held = []
-        const answer = await insist(signal, settings, (limit, isFresh) => engine.ask(cursor, 0, limit, isFresh))
-        if (leads) break
-        messagesOf(answer).map((message) => signal.aborted || take(message, ''))
-        if (signal.aborted) return
-        pass(answer.cursor)
-        isMore = answer.events.length
-      }
+      while (!(leads || held.some(follows)))
+        await insist(signal, settings, async (limit, isFresh) => {
+          const answer = await engine.ask(cursor, 0, limit, isFresh)
+          if (leads) return
+          messagesOf(answer).map((message) => {
+            take(message)
+            signal.throwIfAborted()
+          })
+          cursor = answer.cursor
+          if (!(answer.events.length || held.some(follows))) throw new Error('no answer in time')
+        })
+      const notes = held.slice(held.findIndex(follows)) // those before are older than this tab
+      held = null
+      for (const each of notes) leads || follow(each)
     } catch (error) {
       if (!signal.aborted) stop('failed', 'status', error) // rather than to leave a gap
     }
-    if (signal.aborted) return
-    const notes = held ?? []
-    held = null
-    for (const note of notes) if (leads || follow(note)) return
   }
 
   /** See that there is a leader: ask for a sign when nothing was heard for a while, and take over if none comes. @param {number} wait */
@@ -698,11 +709,10 @@ const tabsOf = (settings, tell, move) => {
     running?.abort()
     channel?.close()
     running = channel = held = null
-    isGreeted = false
     heardAt = 0
     if (leads) engine.stop(next, reason)
     else move({ state: next, reason, error })
-    last = leads = false
+    isGreeted = last = leads = false
   }
 
   return {
@@ -740,8 +750,7 @@ const outboxOf = (settings) => {
   /** @param {AbortSignal} signal @param {number} delay @returns {Promise<void>} */
   const rest = (signal, delay) =>
     new Promise((resolve) => {
-      wake = resolve
-      later(resolve, delay)
+      later((wake = resolve), delay)
     })
 
   return {
@@ -802,7 +811,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
   /** @type {AbortController} */
   let listening
   /** @type {Status} */
-  const first = { state: 'idle', previous: 'idle', reason: 'new', attempt: 0, retryAt: null, transport: null, since: now(), error: null }
+  const first = { state: 'idle', previous: 'idle', reason: 'new', attempt: 0, retryAt: null, transport: null, error: null, since: now() }
   let status = first
 
   /** @param {string} what @param {unknown} details */
@@ -814,11 +823,11 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
   /** What a handler throws is its author's to see, and no fault of the connection. @param {(value: any) => void} handler @param {unknown} value */
   const call = (handler, value) => {
     const begun = now()
-    counts.handled += 1
+    counts.handled++
     try {
       handler(value)
     } catch (error) {
-      counts.handlerErrors += 1
+      counts.handlerErrors++
       queueMicrotask(() => {
         throw error
       })
@@ -845,7 +854,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     if (type === 'token_expiring') source.renew()
     if (type !== '*') deliver(type, event) // the hub allows a type that is called so, too
     if (RESERVED.test(type)) return
-    counts.events += 1
+    counts.events++
     rate = present() + 1
     ratedAt = now()
     deliver('*', event)
@@ -907,7 +916,7 @@ export const createClient = ({ retry, poll, ...options } = {}) => {
     },
     /** With a moment's patience, because who lets go often comes back at once. */
     acquire() {
-      holders += 1
+      holders++
       clearTimeout(lingering)
       if (!isWanted) open()
       let held = 1

@@ -13,13 +13,40 @@ const polling = async (world, options, first = event('1', 'one')) => {
 
 test('after three failures it polls at once, from the last id', inWorld(async (world) => {
   const client = await polling(world)
-  assert.deepEqual([client.status.transport, client.status.error.message], ['poll', 'fetch failed'])
+  assert.deepEqual([client.status.transport, client.status.error.message], [null, 'fetch failed'])
   const { url, headers } = world.last
   assert.deepEqual([headers['last-event-id'], url.search], ['1', '?channel=a&wait=25'])
   await world.last.polled([['2', 'two'], ['3', 42, { text: true, data: '42' }]], '9')
   assert.deepEqual(world.events, [['1', 'one'], ['2', 'two'], ['3', 42]])
   assert.equal(world.last.headers['last-event-id'], '9', 'hidden events are not asked for again')
   assert.equal(client.lastEventId, '9')
+}))
+
+test('it counts as connected only while its polls are answered', inWorld(async (world) => {
+  const client = await polling(world)
+  const { length } = world.statuses
+  await world.lastPoll.lose()
+  await world.pass(500)
+  assert.deepEqual([client.status.transport, world.statuses.length], [null, length])
+  await world.lastPoll.polled([['2', 2]], '2')
+  await world.lastPoll.polled([['3', 3]], '3')
+  await world.lastPoll.answer(503)
+  await world.pass(500)
+  await world.lastPoll.polled([], '3')
+  const told = world.statuses.slice(length - 1).map(({ state, reason, transport, attempt, error }) => [state, reason, transport, attempt, error.message])
+  assert.deepEqual(told, [
+    ['polling', 'network', null, 3, 'fetch failed'],
+    ['polling', 'network', 'poll', 3, 'fetch failed'],
+    ['polling', 'network', null, 4, 'fetch failed'],
+    ['polling', 'network', 'poll', 3, 'fetch failed'],
+  ])
+}))
+
+test('who closes as soon as polls are answered is told nothing of them', inWorld(async (world) => {
+  const client = await polling(world)
+  client.onStatus(({ transport }) => transport && client.close())
+  await world.lastPoll.polled([['2', 2]], '2')
+  assert.deepEqual([client.status.state, world.events, client.lastEventId], ['closed', [['1', 'one']], '1'])
 }))
 
 test('without an id the first poll only finds out where the log is', inWorld(async (world) => {
