@@ -549,11 +549,11 @@ const tabsOf = (settings, tell, move) => {
     return epoch !== log || +seq > +last
   }
 
-  /** @param {Message} message */
-  const take = (message) => {
+  /** @param {Message} message @param {any} [at] where its sender was: a log that has lost its end goes on from an earlier place. */
+  const take = (message, at) => {
     const { id, type } = message
     if (id) {
-      if (isAhead(id) || leads) cursor = id
+      if (isAhead(id) || at === cursor) cursor = id
       else if (!RESERVED.test(type)) return // it was told
     }
     isGreeted ||= type === 'connected'
@@ -567,7 +567,7 @@ const tabsOf = (settings, tell, move) => {
     settings,
     (message) => {
       post({ message, at: cursor })
-      take(message)
+      take(message, cursor)
     },
     (status) => {
       if (!leads) return // not any more
@@ -639,10 +639,11 @@ const tabsOf = (settings, tell, move) => {
       // Other followers are no sign of a leader.
       heardAt = now()
       follow(note)
-      if (!status) return
-      if (!note.again || !last) move((last = status))
-      if (status.retryAt) later(() => post('ping'), status.retryAt - now()) // a hidden leader's own timer may be late
-      if (status.transport && at && !isGreeted) messagesOf({ cursor: at, events: [] }, true).map(take)
+      if (status) {
+        if (!note.again || !last) move((last = status))
+        if (status.retryAt) later(() => post('ping'), status.retryAt - now()) // a hidden leader's own timer may be late
+        if (status.transport && at && !isGreeted) messagesOf({ cursor: at, events: [] }, true).map(take)
+      }
     }
   }
 
@@ -657,7 +658,7 @@ const tabsOf = (settings, tell, move) => {
     } else if (running) {
       cursor ||= at
       if ((message?.id || at) && !follows(note)) fill(note)
-      else if (message) take(message)
+      else if (message) take(message, at)
     }
   }
 
@@ -678,9 +679,9 @@ const tabsOf = (settings, tell, move) => {
           cursor = answer.cursor
           if (!(answer.events.length || held.some(follows))) throw new Error('no answer in time')
         })
-      const notes = held.slice(held.findIndex(follows)) // those before are older than this tab
+      const notes = held
       held = null
-      for (const each of notes) leads || follow(each)
+      if (!leads) notes.slice(notes.findIndex(follows)).map(follow) // those before are older than this tab
     } catch (error) {
       if (!signal.aborted) stop('failed', 'status', error) // rather than to leave a gap
     }

@@ -164,7 +164,8 @@ test('a hub that does not have what was missed is asked again, and nothing after
 }))
 
 test('a status tells of a gap, too, and the hub is asked until it is filled', inTabs(async (world) => {
-  const [one, two] = await gap(world, ['1'])
+  const [one, two] = [await world.tab(), await world.tab()]
+  await world.last.open(CONNECTED + event('1', 1))
   two.channel.isDeaf = true
   await world.lastStream.send(event('2', 2))
   two.channel.isDeaf = false
@@ -198,6 +199,16 @@ test('a new log is a gap for who has not heard of it, and what an older one stil
   await world.lastPoll.polled([], 'b-2', { reason: 'epoch_changed', cursor: 'b-2' })
   await world.lastStream.send(event('b-3', 3))
   assert.deepEqual([one.seen, two.seen], [['connected', 'a-9', 'reset', 'b-2', 'b-3'], ['connected', 'a-9', 'reset', 'b-3']])
+}))
+
+test('a log that has lost its end is told by all tabs from where it goes on', inTabs(async (world) => {
+  const tabs = [await world.tab(), await world.tab()]
+  await world.last.open(CONNECTED + event('8', 8) + 'id: 5\nevent: reset\ndata: {}\n\n' + event('6', 6) + event('7', 7))
+  await world.failed(3)
+  await world.lastPoll.polled([], '5', { reason: 'unknown_id', cursor: '5' })
+  await world.pass(1000)
+  await world.lastPoll.polled([['6', 6]], '6')
+  for (const { seen } of tabs) assert.deepEqual(seen, ['connected', '8', 'reset', '6', '7', 'reset', '6'])
 }))
 
 test('a leader that has just come, without a place, tells others of a gap', inTabs(async (world) => {
