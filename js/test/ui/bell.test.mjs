@@ -1,5 +1,6 @@
 // The bell and its list: what is shown, and what a keyboard does.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { bellOf, item, many } from './bell.mjs'
 import { Hub, h, settle, use, window } from './page.mjs'
@@ -219,4 +220,10 @@ test('all of it without a look', async () => {
   await settle(() => page.seen.current.reload())
   await page.end()
   client.close()
+})
+
+test('its look has no variables that a page may have, too: one that is set to itself would be none', () => {
+  const names = readFileSync(new URL('../../bell.css', import.meta.url), 'utf8').match(/--[\w-]+/g)
+  assert.ok(names.length > 50)
+  assert.deepEqual(names.filter((name) => !name.startsWith('--hw-')), [])
 })
