@@ -13,12 +13,12 @@ export type { Notification, Notifications, Snapshot } from './notifications.d.ts
  *     }
  */
 export interface Register {}
-export type Events = Register extends { events: infer Declared extends object } ? { [Type in keyof Declared]: Declared[Type] } : EventMap
-export type EventType = keyof Events & string
+export type RegisteredEvents = Register extends { events: infer Declared extends object } ? { [Type in keyof Declared]: Declared[Type] } : EventMap
+export type EventType = keyof RegisteredEvents & string
 export type AnyClient = Client<any>
 
 /** What handlers of these types are given; `*` is all of them. */
-export type EventOf<Type extends string> = Type extends EventType ? ServerEvent<Events[Type], Type> : AnyEvent<Events>
+export type EventOf<Type extends string> = Type extends EventType ? ServerEvent<RegisteredEvents[Type], Type> : AnyEvent<RegisteredEvents>
 
 export interface HookOptions {
   /** In place of the provider's; it is connected while the component is mounted. */
@@ -57,11 +57,11 @@ export interface SSE {
   /** Why it is not connected, where there is a reason. */
   readonly error: Status['error']
   /** The handler gets the data, and the event second. It stays the same while the connection is the same. @returns removes the handler. */
-  addEventListener<Type extends EventType>(type: Type, handler: (data: Events[Type], event: ServerEvent<Events[Type], Type>) => void, options?: OnOptions): () => void
+  addEventListener<Type extends EventType>(type: Type, handler: (data: RegisteredEvents[Type], event: ServerEvent<RegisteredEvents[Type], Type>) => void, options?: OnOptions): () => void
   connect(): void
   disconnect(): void
   reconnect(): void
-  publish<Type extends EventType>(channel: string, type: Type, data?: Events[Type], options?: PublishOptions): Promise<string>
+  publish<Type extends EventType>(channel: string, type: Type, data?: RegisteredEvents[Type], options?: PublishOptions): Promise<string>
 }
 
 /**

@@ -6,9 +6,9 @@ import { SSEProvider, useEvent, useEvents, useLatestEvent, useNotifications, use
 import { attachSSE, createNotificationsSlice, createStatusSlice, sseCacheEntry } from 'headwater/redux'
 
 interface Order { id: string; total: number }
-interface AppEvents { 'order.created': Order; tick: { n: number } }
+interface Events { 'order.created': Order; tick: { n: number } }
 declare module 'headwater/react' {
-  interface Register { events: AppEvents }
+  interface Register { events: Events }
 }
 
 export const Component = () => {
@@ -46,7 +46,7 @@ export const Component = () => {
 // @ts-expect-error: the endpoint is an address
 createElement(SSEProvider, { endpoint: 7 })
 
-const client = createClient<AppEvents>({ url: '/events' })
+const client = createClient<Events>({ url: '/events' })
 const notifications = createNotificationsSlice({ cap: 50 })
 const status = createStatusSlice()
 declare const store: { dispatch<T>(thunk: (dispatch: (action: unknown) => unknown) => T): T; dispatch(action: { type: string }): void; getState(): unknown }
