@@ -28,7 +28,7 @@ export interface Status {
   readonly attempt: number
   /** When the next try is due, in milliseconds of Unix time. */
   readonly retryAt: number | null
-  /** What brings the events; `tab`: another tab's connection. */
+  /** What brings the events; `tab`: another tab's connection. Null while nothing does: `poll` only while polls are answered. */
   readonly transport: 'sse' | 'poll' | 'tab' | null
   /** Since when, in milliseconds of Unix time. */
   readonly since: number
