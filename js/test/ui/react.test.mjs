@@ -89,6 +89,18 @@ test('addresses that functions make are not taken for one another', async () => 
   for (const page of pages) await page.end()
 })
 
+test('while nothing answers it is not connected, and by polls it is once they are answered', async () => {
+  let answer
+  const fetch = (_, { headers }) =>
+    headers.get('accept') === 'application/json' ? new Promise((resolve) => (answer = resolve)) : Promise.reject(new TypeError('fetch failed'))
+  const page = await use(() => useSSE(), inside({ fetch }, { poll: { after: 1 }, retry: { base: 1e6 } }))
+  const { status, isConnected, error } = page.seen.current
+  assert.deepEqual([status, isConnected, error.message], ['polling', false, 'fetch failed'])
+  await settle(() => answer(new Response('{"events": [], "cursor": "e-1", "reset": null}')))
+  assert.deepEqual([page.seen.current.status, page.seen.current.isConnected], ['connected', true])
+  await page.end()
+})
+
 test('what is not enabled is not connected', async () => {
   const hub = new Hub()
   const page = await use(({ enabled }) => useSSE({ url: 'http://hub/two', enabled, fetch: hub.fetch }), { props: { enabled: false } })

@@ -73,6 +73,25 @@ test('an action that throws keeps none of the others', async (t) => {
   client.close()
 })
 
+test('a store says that it is connected once polls are answered, and not before', async () => {
+  let answer
+  const fetch = (_, { headers }) =>
+    headers.get('accept') === 'application/json' ? new Promise((resolve) => (answer = resolve)) : Promise.reject(new TypeError('fetch failed'))
+  const slice = createStatusSlice()
+  const { selectStatus, selectIsConnected } = slice.selectors
+  const store = configureStore({ reducer: combineSlices(slice) })
+  const client = new Hub().client({ fetch, poll: { after: 1 }, retry: { base: 1e6 } })
+  const detach = attachSSE(store, client, {}, { status: slice.actions.changed })
+  const told = () => [selectStatus(store.getState()).state, selectIsConnected(store.getState())]
+  client.connect()
+  await settle()
+  assert.deepEqual(told(), ['polling', false])
+  await settle(() => answer(new Response('{"events": [], "cursor": "e-1", "reset": null}')))
+  assert.deepEqual(told(), ['polling', true])
+  detach()
+  client.close()
+})
+
 test('the status is in the store, and can be stored', async () => {
   const hub = new Hub()
   const client = hub.client({ poll: false })
