@@ -43,7 +43,7 @@ class Cluster:
         """A Python process of the installation, killed at the end if it still runs."""
         env = {**os.environ, **self.env, "PYTHONPATH": str(ROOT)}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, env=env, cwd=ROOT, stdout=PIPE, stderr=DEVNULL
+            sys.executable, *words, env=env, cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
         )
         try:
             yield process
@@ -52,11 +52,15 @@ class Cluster:
                 process.kill()
             await process.communicate()
 
-    async def agents(self, stack: AsyncExitStack, room: str, count: int, *, begin: int = 0) -> list[Process]:
-        """An agent of each kind, at work: both say `begin` to `count`."""
+    async def agents(
+        self, stack: AsyncExitStack, room: str, count: int, *, begin: int = 0, pause: int = -1
+    ) -> list[Process]:
+        """An agent of each kind, at work: both say `begin` to `count`, and before they say `pause` they wait for a line of
+        input."""
         ways = ("sync", "async")
         words = ("-m", "tests.e2e.room_agent", self.redis.url(), room)
-        return [await stack.enter_async_context(self.process(*words, way, str(begin), str(count))) for way in ways]
+        numbers = (str(begin), str(count), str(pause))
+        return [await stack.enter_async_context(self.process(*words, way, *numbers)) for way in ways]
 
 
 @asynccontextmanager

@@ -254,16 +254,19 @@ async def test_who_comes_back_missed_nothing(desk: Desk) -> None:
 async def test_state_and_stream_fit_together(desk: Desk) -> None:
     """While rows are written all the time, what the state shows and what the stream brings after its cursor make the whole,
     and nothing is in both but what the state says it has seen."""
-    writing = asyncio.create_task(
-        desk.psql(
-            "DO $$ BEGIN FOR number IN 1..600 LOOP INSERT INTO proposed_nodes (project_id, title, confidence)"
-            " VALUES ('test', number::text, 1); COMMIT; END LOOP; END $$"
-        )
-    )
     states: list[Any] = []
-    while not writing.done() or len(states) < 5:
+    for begin in range(1, 601, 100):
+        writing = asyncio.create_task(
+            desk.psql(
+                f"DO $$ BEGIN FOR number IN {begin}..{begin + 99} LOOP"
+                " INSERT INTO proposed_nodes (project_id, title, confidence) VALUES ('test', number::text, 1); COMMIT;"
+                " END LOOP; END $$"
+            )
+        )
         states.append(await desk.state())
-    await writing
+        while not writing.done():
+            states.append(await desk.state())
+        await writing
     expected = [str(number) for number in range(1, 601)]
     for state in states[:: max(1, len(states) // 10)]:
         async with desk.watching(state["cursor"]) as stream:
