@@ -1,6 +1,6 @@
 // Web Locks and BroadcastChannel as a browser has them, for tabs that are clients of one process. A tab can be frozen: it then
 // hears nothing until it thaws. What a real browser does about it is tested in tests/browser.
-import { settle } from './world.mjs'
+import { inWorld, settle } from './world.mjs'
 
 export class Locks {
   #locks = new Map()
@@ -75,3 +75,25 @@ export const channels = () => {
     }
   }
 }
+
+/** `test` with tabs that share a connection, and a hub. */
+export const inTabs = (work) =>
+  inWorld(async (world, t) => {
+    world.put('BroadcastChannel', channels())
+    world.locks = world.navigator.locks = new Locks()
+    /** A tab, with what it has seen. */
+    world.tab = async (options) => {
+      const client = world.client({ share: true, url: '/events', channels: ['a'], ...options })
+      const seen = []
+      const statuses = []
+      for (const type of ['*', 'connected', 'reset']) client.on(type, ({ type: what, id }) => seen.push(what === 'log' ? id : what))
+      client.onStatus(({ state }) => statuses.push(state))
+      client.connect()
+      await settle()
+      return { client, seen, statuses, channel: BroadcastChannel.all?.at(-1) }
+    }
+    world.streams = () => world.asked.filter(({ accept, isAborted }) => accept === 'text/event-stream' && !isAborted)
+    await work(world, t)
+  })
+
+export const CONNECTED = 'id: 0\nevent: connected\ndata: {"x":1}\n\n'
