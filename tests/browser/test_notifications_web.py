@@ -256,7 +256,7 @@ async def test_a_verdict_can_be_bad() -> None:
 async def test_a_cut_is_mended_from_the_last_id(timelines: dict[str, list[dict[str, str]]]) -> None:
     """At once after a stream that had lasted, then after a delay."""
     shown = Timeline(timelines["Cut the connection"])
-    assert re.fullmatch(r"connecting open (waiting connecting ){2,}(polling )?open", shown.states), shown.text
+    assert re.fullmatch(r"connecting open (waiting connecting ){2,}(polling )*open", shown.states), shown.text
     assert re.search(r"network failed: the connection was cut; tries again at once", shown.text)
     assert re.search(r"tries again in \d\.\d\d s.*failures: 1.*delay: \d+ ms.*cursor: \d+", shown.text)
 
@@ -302,10 +302,10 @@ async def test_offline_is_waited_for(timelines: dict[str, list[dict[str, str]]])
 async def test_polling_takes_over_where_streams_bring_nothing(timelines: dict[str, list[dict[str, str]]]) -> None:
     """After three tries, and streaming comes back by itself."""
     shown = Timeline(timelines["Put a bad proxy between"])
-    assert re.fullmatch(r"connecting open waiting (connecting waiting ){2}connecting polling open", shown.states), (
-        shown.text
-    )
-    assert re.search(r"polling: .*failures: 3by: poll", shown.text)
+    states = r"connecting open waiting (connecting waiting ){2}connecting polling polling open"
+    assert re.fullmatch(states, shown.states), shown.text
+    assert re.search(r"polling: .*; asks for events instead.*failures: 3(?!by)", shown.text), shown.text
+    assert re.search(r"polling: .*; is answered when it asks.*failures: 3by: poll", shown.text), shown.text
 
 
 async def test_a_burst_is_throttled_for_who_wants_that(browser: Browser, server: Server) -> None:

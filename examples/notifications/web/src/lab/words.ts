@@ -49,12 +49,13 @@ export const reasonText = ({ reason, error }: Status) => {
 }
 
 /** What it will do next, if that is known. */
-export function planText({ state, attempt, retryAt, since }: Status): string {
+export function planText({ state, attempt, retryAt, since, transport }: Status): string {
   const delay = retryAt === null ? null : Math.max(0, retryAt - since)
   if (state === 'waiting') return delay ? `tries again in ${seconds(delay)}` : 'tries again at once'
   if (state === 'suspended') return `tries are rare now, the next in ${seconds(delay ?? 0)}`
   if (state === 'offline') return 'goes on as soon as the browser is online'
-  if (state === 'polling') return 'asks for events instead, and tries now and then whether streaming works again'
+  if (state === 'polling' && transport) return 'is answered when it asks for events, and tries now and then whether streaming works again'
+  if (state === 'polling') return 'asks for events instead'
   if (state === 'failed') return 'stays so until it is told to connect'
   if (state === 'open' && attempt) return 'its failures count until this stream has lasted'
   return ''
