@@ -41,6 +41,15 @@ async def test_a_broken_connection_is_replaced(place: Place) -> None:
     await lane.aclose()
 
 
+async def test_who_asks_meanwhile_shares_the_connection(place: Place) -> None:
+    """There is one, however many find that there is none."""
+    _, url = place
+    lane = lane_to(url)
+    one, other = await asyncio.gather(lane.line(), lane.line())
+    assert one is other
+    await lane.aclose()
+
+
 async def test_a_new_connection_that_breaks_is_not_replaced(place: Place) -> None:
     """One attempt more is enough for those that were only old."""
     _, url = place
