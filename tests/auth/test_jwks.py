@@ -204,7 +204,7 @@ async def test_an_unknown_kid_during_an_outage_is_503() -> None:
 
 
 async def test_a_request_that_takes_too_long_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    """However slowly the provider drips, the asker waits no longer than the timeout. The answer that comes then is nobody's."""
+    """However slowly the provider drips, the asker waits no longer than the timeout. A later answer is nobody's."""
     provider = Provider(one=rsa_key())
     provider.may_answer.clear()
     before = set(threading.enumerate())
