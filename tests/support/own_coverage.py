@@ -12,7 +12,7 @@ import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import coverage
 import pytest
@@ -23,7 +23,30 @@ from tests.support.source import ROOT, modules, shown
 NOT_WHOLE: dict[str, str] = {}
 """Modules that need not be covered wholly by their own test files, and why."""
 
+RACES = 2
+"""Lines and branches of a module that may be missing from one run: where two things happen at once, which of them comes first
+is not the test's to say, and a run in which it went the usual way only is no failure. They are shown all the same."""
+
 _SENT = "own_coverage"
+
+
+class Missing(NamedTuple):
+    """What a module's own test files do not run.
+
+    Attributes:
+        lines: as ranges; empty if all are run.
+        branches: lines that are left in one direction only.
+        count: of lines and branches.
+    """
+
+    lines: str
+    branches: list[int]
+    count: int
+
+    def __str__(self) -> str:
+        parts = [f"lines {self.lines}"] if self.lines else []
+        parts += [f"branches at {', '.join(map(str, self.branches))}"] if self.branches else []
+        return "; ".join(parts)
 
 
 class OwnCoverage:
@@ -38,7 +61,7 @@ class OwnCoverage:
         self._measurement.set_option("run:disable_warnings", ["module-not-imported", "no-data-collected"])
         self._files: set[Path] = set()
         self._judged: list[str] = []
-        self._faults: list[str] = []
+        self._faults: dict[str, Missing] = {}
         self._measurement.start()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -74,26 +97,24 @@ class OwnCoverage:
             module for module in modules() if needs_mirror(module) and self._files >= set(mirrors_of(module))
         ]
         self._judged = [module for module in self._judged if mirrors_of(module) and module not in NOT_WHOLE]
-        self._faults = [f"{module}: {missing}" for module in self._judged if (missing := self._missing(module))]
-        if self._faults and exitstatus == pytest.ExitCode.OK:
+        self._faults = {module: missing for module in self._judged if (missing := self._missing(module)).count}
+        if any(missing.count > RACES for missing in self._faults.values()) and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say which modules are not covered wholly, and where."""
         if self._faults:
             terminalreporter.section("not covered wholly by their own tests", red=True)
-        for fault in self._faults:
-            terminalreporter.write_line(fault)
+        for module, missing in self._faults.items():
+            terminalreporter.write_line(f"{module}: {missing}")
         whole = len(self._judged) - len(self._faults)
         terminalreporter.write_line(f"{whole} of {len(self._judged)} modules are covered wholly by their own tests")
 
-    def _missing(self, module: str) -> str:
-        """What a module's own test files do not run: lines, and lines that they leave in one direction only."""
+    def _missing(self, module: str) -> Missing:
         path = str(modules()[module])
         own = "|".join(re.escape(shown(test)) for test in mirrors_of(module))
         self._measurement.get_data().set_query_contexts([f"^({own})?$"])
-        *_, missing, formatted = self._measurement.analysis2(path)
+        _, _, _, missing, formatted = self._measurement.analysis2(path)
         exits = sorted(self._measurement.branch_stats(path).items())
-        partial = [str(line) for line, (all_, taken) in exits if taken < all_ and line not in missing]
-        parts = [formatted and f"lines {formatted}", partial and f"branches at {', '.join(partial)}"]
-        return "; ".join(part for part in parts if part)
+        partial = [line for line, (all_, taken) in exits if taken < all_ and line not in missing]
+        return Missing(formatted, partial, len(missing) + len(partial))
