@@ -36,12 +36,12 @@ class Missing(NamedTuple):
     Attributes:
         lines: as ranges; empty if all are run.
         branches: lines that are left in one direction only.
-        count: of lines and branches.
+        total: of lines and branches.
     """
 
     lines: str
     branches: list[int]
-    count: int
+    total: int
 
     def __str__(self) -> str:
         parts = [f"lines {self.lines}"] if self.lines else []
@@ -97,8 +97,8 @@ class OwnCoverage:
             module for module in modules() if needs_mirror(module) and self._files >= set(mirrors_of(module))
         ]
         self._judged = [module for module in self._judged if mirrors_of(module) and module not in NOT_WHOLE]
-        self._faults = {module: missing for module in self._judged if (missing := self._missing(module)).count}
-        if any(missing.count > RACES for missing in self._faults.values()) and exitstatus == pytest.ExitCode.OK:
+        self._faults = {module: missing for module in self._judged if (missing := self._missing(module)).total}
+        if any(missing.total > RACES for missing in self._faults.values()) and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
