@@ -98,8 +98,9 @@ async def test_a_server_that_stalls_is_noticed() -> None:
                 await until(lambda: broker.counters()["reconnects"] > 0, "the session to break")
             finally:
                 frozen.resume()
-            (position,) = await node.append(draft)
-            assert await node.seqs("a") == [1, position.seq]
+            async with postgres_node(frozen.url()) as (patient, _):  # with time for what has piled up at the server
+                (position,) = await patient.append(draft)
+                assert await patient.seqs("a") == [1, position.seq]
             await node.feed.complete(position)
             assert node.feed.seqs() == [1, position.seq]
 
